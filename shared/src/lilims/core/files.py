@@ -1,0 +1,213 @@
+"""Files that are either old or new, never half-written; hashes; sizes.
+
+Knows the file system. Must not know what the files mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, OutputExistsError, StorageError
+
+__all__ = [
+    "directory_size",
+    "new_directory",
+    "read_json",
+    "remove_stale",
+    "sha256_file",
+    "storage_errors",
+    "write_atomic",
+    "write_json",
+]
+
+_CHUNK = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def directory_size(path: Path) -> int:
+    """Bytes of all regular files below `path` (links are not followed)."""
+    return sum(p.lstat().st_size for p in path.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def read_json(path: Path, *, limit: int = 64 << 20, error: type[InputError] = InputError) -> Any:
+    """A JSON file of at most `limit` bytes. A key that stands twice in an object is an error, as in RFC 8259's advice.
+
+    Raises:
+        error: the file is absent, too large, not UTF-8, not JSON, nested too deep, or has a duplicate key.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise ValueError(f"the key {key!r} stands twice")
+            seen[key] = value
+        return seen
+
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+        if len(raw) > limit:
+            raise error(f"larger than {limit} bytes", where=path, hint="this is not a file that lilims reads")
+        return json.loads(raw.decode("utf-8-sig"), object_pairs_hook=unique)
+    except FileNotFoundError as exc:
+        raise error("no such file", where=path, hint="check the path") from exc
+    except OSError as exc:
+        raise error(f"cannot be read: {exc.strerror}", where=path) from exc
+    except (ValueError, RecursionError) as exc:
+        raise error(f"not valid JSON: {exc}", where=path, hint="fetch the file again, or mend it") from exc
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns the operating system's errors on writing below `path` into a `StorageError` that names it."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(
+                "the disk is full", where=path, hint="free some space or choose another place with -o"
+            ) from exc
+        raise StorageError(
+            f"cannot be written: {exc.strerror or exc}", where=path, hint="check the path and its permissions"
+        ) from exc
+
+
+def _sync_directory(path: Path) -> None:
+    if sys.platform == "win32":  # a folder cannot be opened there
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(path: Path) -> None:
+    for entry in path.rglob("*"):
+        if entry.is_file() and not entry.is_symlink():
+            with entry.open("rb+" if sys.platform == "win32" else "rb") as file:  # Windows flushes writers only
+                os.fsync(file.fileno())
+        elif entry.is_dir():
+            _sync_directory(entry)
+    _sync_directory(path)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` by way of a temporary name beside it: readers see the old bytes or the new ones.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with storage_errors(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON with a final newline, atomically and in a stable key order."""
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary folder that becomes `target` when the block ends well and vanishes when it does not.
+
+    With `force` an existing `target` is renamed aside, replaced and then removed. A process killed between the two
+    renames leaves the old folder under the name `.<name>.old-<hex>`, which `remove_stale` puts back.
+
+    Raises:
+        OutputExistsError: `target` exists and `force` is not set.
+        StorageError: the disk is full or the parent folder cannot be written.
+    """
+    target = Path(os.path.abspath(target))  # `.` and `..` have no name to put a temporary one beside
+    if not target.name:
+        raise StorageError("is the root of the file system", where=target, hint="choose another -o")
+    remove_stale(target)
+    if not force and (target.is_symlink() or (target.exists() and not _is_empty_directory(target))):
+        raise OutputExistsError("the target exists already", where=target, hint="choose another -o, or add --force")
+    temporary = target.with_name(f".{target.name}.new-{os.getpid()}-{secrets.token_hex(4)}")
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            _sync_tree(temporary)
+            _swap(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_empty_directory(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _swap(new: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
+    if target.exists() or target.is_symlink():
+        os.rename(target, old)
+    os.rename(new, target)
+    _sync_directory(target.parent)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_stale(target: Path) -> None:
+    """Clears what killed writers of `target` left beside it; puts the old folder back if the new one never came."""
+    if not target.parent.is_dir():
+        return
+    name = glob.escape(target.name)
+    for old in sorted(target.parent.glob(f".{name}.old-*")):
+        if target.exists() or target.is_symlink():
+            _remove(old)
+        else:
+            with storage_errors(target):
+                os.rename(old, target)
+    for new in target.parent.glob(f".{name}.new-*"):
+        if not _alive(new.name.rsplit("-", 2)[1]):
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def _alive(pid: str) -> bool:
+    if sys.platform == "win32" or not pid.isdigit():  # os.kill would end the process there
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,253 @@
+"""`manifest.json`: what a model folder holds and how a runtime must call it (contract `lilims.decoder/1`).
+
+Knows the fields, their types and their rules. Must not know how a package is made or run.
+The JSON Schema is `schema()`, published in `schema/manifest.schema.json` beside this file
+(`python -m lilims.core.manifest` prints it).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import IntegrityError, ManifestError
+from .files import read_json, sha256_file, write_json
+
+__all__ = [
+    "CONTRACT",
+    "FILE_NAME",
+    "SCHEMA_VERSION",
+    "Architecture",
+    "FileRecord",
+    "FunctionShape",
+    "Manifest",
+    "Positions",
+    "Quantization",
+    "Source",
+    "StateShape",
+    "TensorScheme",
+    "Tokens",
+    "describe_files",
+    "read_manifest",
+    "schema",
+    "verify_files",
+    "write_manifest",
+]
+
+CONTRACT: Literal["lilims.decoder/1"] = "lilims.decoder/1"
+SCHEMA_VERSION = 1
+FILE_NAME = "manifest.json"
+
+_SEMVER = r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+_SHA256 = r"^[0-9a-f]{64}$"
+Positive = Annotated[int, Field(gt=0, le=1 << 40)]
+Count = Annotated[int, Field(ge=0, le=1 << 50)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Source(_Record):
+    """The checkpoint that the package was made from; sha256 is over its config and tensor files, in name order."""
+
+    kind: Literal["huggingface"]
+    name: str
+    sha256: Annotated[str, Field(pattern=_SHA256)]
+
+
+class Architecture(_Record):
+    """Sizes of the model, as in the checkpoint's config (nothing padded)."""
+
+    model_type: str
+    layers: Positive
+    hidden_size: Positive
+    heads: Positive
+    kv_heads: Positive
+    head_dim: Positive
+    vocab_size: Positive
+    parameters: Positive
+
+
+class Positions(_Record):
+    """How positions enter: `rotary` holds the parameters of the host's tables, `learned` the rows of the table."""
+
+    kind: Literal["rotary", "learned", "none"]
+    rotary: dict[str, Any] | None = None
+    local_rotary: dict[str, Any] | None = None
+    learned: Positive | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Positions:
+        given = {"rotary": self.rotary is not None, "learned": self.learned is not None}
+        if any(present != (self.kind == kind) for kind, present in given.items()):
+            raise ValueError(f"positions of kind {self.kind!r} need {self.kind!r} and nothing else")
+        return self
+
+
+class Tokens(_Record):
+    """Token ids that the decoding loop needs. `padding` is a real token id, used to fill a chunk."""
+
+    bos: Count | None = None
+    eos: list[Count] = []
+    padding: Count = 0
+
+
+class StateShape(_Record):
+    """The KV cache: fp16 [2 · layers, kv_heads, rows, head_dim], K of layer l at 2l, V at 2l+1."""
+
+    name: Literal["kv_cache"] = "kv_cache"
+    dtype: Literal["fp16"] = "fp16"
+    shape: Annotated[list[Positive], Field(min_length=4, max_length=4)]
+    layout: Literal["layer-kv/heads/rows/head_dim"] = "layer-kv/heads/rows/head_dim"
+
+
+class FunctionShape(_Record):
+    """One function: `tokens` is S, `rows` is R; `logits` says whether it returns one row or every row."""
+
+    tokens: Positive
+    rows: Positive
+    logits: Literal["last", "all"]
+
+
+class TensorScheme(_Record):
+    """How one weight is stored. `bits` counts everything that is stored for it over its elements."""
+
+    scheme: str
+    shape: list[Positive]
+    bits: float
+
+
+class Quantization(_Record):
+    """The scheme that was asked for, what came out (all weights over all parameters), and each tensor's."""
+
+    scheme: Literal["fp16", "int8", "int4"]
+    group_size: Positive | None = None
+    bits_per_weight: float
+    tensors: dict[str, TensorScheme]
+
+
+class FileRecord(_Record):
+    """A file of the model folder."""
+
+    bytes: Count
+    sha256: Annotated[str, Field(pattern=_SHA256)]
+
+
+class Manifest(_Record):
+    """The whole manifest. See docs/contract.md for what each field promises."""
+
+    schema_version: Literal[1] = 1
+    contract: Literal["lilims.decoder/1"] = CONTRACT
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    version: Annotated[str, Field(pattern=_SEMVER)] = "1.0.0"
+    licence: str | None = None
+    source: Source
+    architecture: Architecture
+    positions: Positions
+    tokens: Tokens
+    context: Positive
+    mask_value: float = -1e4
+    local_window: Positive | None = None
+    state: StateShape
+    functions: dict[str, FunctionShape]
+    quantization: Quantization
+    profile: Literal["gpu", "ane", "cpu"] = "gpu"
+    compute_units: Literal["CPU_AND_GPU", "CPU_AND_NE", "CPU_ONLY", "ALL"] = "CPU_AND_GPU"
+    minimum_os: dict[str, str] = {"iOS": "18", "macOS": "15"}
+    compatible_runtime: str
+    tools: dict[str, str]
+    package: str = "model.mlpackage"
+    files: dict[str, FileRecord]
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for name in files:
+            _check_relative(name)
+        return files
+
+    @field_validator("package")
+    @classmethod
+    def _package_inside(cls, package: str) -> str:
+        _check_relative(package)
+        return package
+
+
+def schema() -> dict[str, Any]:
+    """The manifest's JSON Schema (draft 2020-12)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Manifest.model_json_schema()}
+
+
+def _check_relative(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or re.search(r"[\\:\x00-\x1f]", name):
+        raise ValueError(f"{name!r} is not a path inside the model folder")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads and checks the manifest of a model folder.
+
+    Raises:
+        ManifestError: absent, not JSON, from a later version, or a field is wrong (the first one is named).
+    """
+    path = folder / FILE_NAME
+    raw = read_json(path, limit=16 << 20, error=ManifestError)
+    if not isinstance(raw, dict):
+        raise ManifestError("not an object", where=path, hint="convert the model again")
+    found, contract = raw.get("schema_version"), raw.get("contract")
+    if isinstance(found, int) and found > SCHEMA_VERSION:
+        raise ManifestError(
+            f"schema version {found} is later than this lilims knows ({SCHEMA_VERSION})",
+            where=path,
+            hint="upgrade lilims: pip install --upgrade lilims",
+        )
+    if isinstance(contract, str) and contract != CONTRACT:
+        raise ManifestError(f"contract {contract!r} is not {CONTRACT!r}", where=path, hint="upgrade lilims")
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ManifestError(f"{key}: {first['msg']}", where=path, hint="convert the model again") from exc
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes manifest.json into a model folder, atomically."""
+    write_json(folder / FILE_NAME, manifest.model_dump(mode="json"))
+
+
+def describe_files(folder: Path) -> dict[str, FileRecord]:
+    """Size and hash of every file below `folder` but the manifest, in name order."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / FILE_NAME)
+    return {p.relative_to(folder).as_posix(): FileRecord(bytes=p.stat().st_size, sha256=sha256_file(p)) for p in paths}
+
+
+def verify_files(folder: Path, manifest: Manifest, *, hashes: bool) -> None:
+    """Checks that every recorded file is there with its size, and with `hashes` its SHA-256 too.
+
+    Raises:
+        IntegrityError: a file is absent or differs (it is named).
+    """
+    for name, record in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise IntegrityError("the file is missing", where=path, hint="convert or pull the model again")
+        size = path.stat().st_size
+        if size != record.bytes:
+            raise IntegrityError(
+                f"has {size} bytes, {record.bytes} are recorded", where=path, hint="convert or pull the model again"
+            )
+        if hashes and sha256_file(path) != record.sha256:
+            raise IntegrityError(
+                "its bytes differ from the recorded SHA-256", where=path, hint="convert or pull the model again"
+            )
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(schema(), indent=2))

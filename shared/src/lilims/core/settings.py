@@ -1,0 +1,89 @@
+"""Every setting and environment variable of lilims, in one place.
+
+    flag > LILIMS_<NAME> in the environment > [lilims] table of the config file > default
+
+Knows names, types and defaults. Must not know what a setting is used for, nor read anything else from the environment.
+The config file is `config.toml` in the platform's configuration folder (LILIMS_CONFIG overrides its path).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+
+__all__ = ["Settings", "settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings in force. Each field `x` is also `LILIMS_X` in the environment and `x` in the config file."""
+
+    home: str = ""
+    """Folder of converted models; empty means platformdirs' data folder."""
+    log: str = "warning"
+    """Level of the local log file: debug, info, warning, error or off."""
+    debug: bool = False
+    """Show tracebacks."""
+    threads: int = 0
+    """Threads of the portable executor; 0 means the machine's physical cores."""
+    executor: str = "auto"
+    """auto, coreml or portable."""
+
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
+
+
+def _parse(name: str, kind: Any, raw: Any, where: str) -> Any:
+    wanted = {"bool": "a truth value", "int": "a whole number", "str": "text"}[kind]
+    if kind == "bool" and isinstance(raw, str) and raw.lower() in _TRUE | _FALSE:
+        return raw.lower() in _TRUE
+    if kind == "int" and isinstance(raw, str) and re.fullmatch(r"\s*-?[0-9]{1,18}\s*", raw):
+        return int(raw)
+    if isinstance(raw, {"bool": bool, "int": int, "str": str}[kind]) and not (kind == "int" and isinstance(raw, bool)):
+        return raw
+    raise UsageError(f"{name} must be {wanted}, not {raw!r}", where=where)
+
+
+def load(environ: Mapping[str, str], config: Path | None) -> Settings:
+    """Reads the settings from an environment and a config file (None, or absent: none).
+
+    Raises:
+        UsageError: a value is not of its type, a key is unknown, or the file is not TOML.
+    """
+    kinds = {f.name: str(f.type) for f in fields(Settings)}
+    values: dict[str, Any] = {}
+    if config is not None and config.is_file():
+        try:
+            table = tomllib.loads(config.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise UsageError(f"not valid TOML: {exc}", where=config) from exc
+        except OSError as exc:
+            raise UsageError(f"cannot be read: {exc.strerror}", where=config) from exc
+        section = table.get("lilims", table)
+        if not isinstance(section, dict):
+            raise UsageError("`lilims` is not a table", where=config, hint="write [lilims] and the settings below it")
+        for key, raw in section.items():
+            if key not in kinds:
+                raise UsageError(f"unknown setting {key!r}", where=config, hint=f"known: {', '.join(kinds)}")
+            values[key] = _parse(key, kinds[key], raw, str(config))
+    for key, kind in kinds.items():
+        variable = f"LILIMS_{key.upper()}"
+        if variable in environ:
+            values[key] = _parse(variable, kind, environ[variable], "environment")
+    return Settings(**values)
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    from .paths import config_file
+
+    return load(os.environ, config_file())

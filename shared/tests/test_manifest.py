@@ -1,0 +1,181 @@
+"""manifest.json: what is accepted, what is refused and how, and that the published schema is current."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lilims.core import manifest as module
+from lilims.core.errors import IntegrityError, ManifestError
+from lilims.core.manifest import (
+    Manifest,
+    describe_files,
+    read_manifest,
+    schema,
+    verify_files,
+    write_manifest,
+)
+
+
+def example() -> dict[str, Any]:
+    """A manifest of a small model with every field set."""
+    return {
+        "schema_version": 1,
+        "contract": "lilims.decoder/1",
+        "name": "tiny-int4",
+        "version": "1.0.0",
+        "licence": "MIT",
+        "source": {"kind": "huggingface", "name": "tiny", "sha256": "0" * 64},
+        "architecture": {
+            "model_type": "llama", "layers": 2, "hidden_size": 8, "heads": 2, "kv_heads": 1, "head_dim": 4,
+            "vocab_size": 50, "parameters": 1000,
+        },
+        "positions": {"kind": "rotary", "rotary": {"rotary_dim": 4, "theta": 10000.0, "kind": "default"}},
+        "tokens": {"bos": 1, "eos": [2], "padding": 0},
+        "context": 64,
+        "mask_value": -10000.0,
+        "state": {
+            "name": "kv_cache", "dtype": "fp16", "shape": [4, 1, 96, 32], "layout": "layer-kv/heads/rows/head_dim",
+        },
+        "functions": {
+            "decode": {"tokens": 1, "rows": 96, "logits": "last"},
+            "prefill": {"tokens": 16, "rows": 96, "logits": "last"},
+            "score": {"tokens": 16, "rows": 96, "logits": "all"},
+        },
+        "quantization": {
+            "scheme": "int4", "group_size": 32, "bits_per_weight": 4.6,
+            "tensors": {"embedding": {"scheme": "int4", "shape": [50, 8], "bits": 4.5}},
+        },
+        "profile": "gpu",
+        "compute_units": "CPU_AND_GPU",
+        "minimum_os": {"iOS": "18", "macOS": "15"},
+        "compatible_runtime": ">=0.1,<0.2",
+        "tools": {"coremltools": "9.0"},
+        "package": "model.mlpackage",
+        "files": {"model.mlpackage/Manifest.json": {"bytes": 3, "sha256": "0" * 64}},
+    }  # fmt: skip
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The example with one value replaced, or removed where `value` is ...; `path` is dotted."""
+    raw = example()
+    *above, last = path.split(".")
+    target = raw
+    for key in above:
+        target = target[key]
+    if value is ...:
+        del target[last]
+    else:
+        target[last] = value
+    return raw
+
+
+def write(folder: Path, raw: Any) -> None:
+    (folder / "manifest.json").write_text(json.dumps(raw))
+
+
+def test_it_survives_a_round_trip(tmp_path: Path) -> None:
+    write(tmp_path, example())
+    read = read_manifest(tmp_path)
+    (tmp_path / "again").mkdir()
+    write_manifest(tmp_path / "again", read)
+    assert read_manifest(tmp_path / "again") == read
+    assert read.functions["prefill"].tokens == 16
+    assert read.state.shape == [4, 1, 96, 32]
+
+
+BAD = {
+    "no-name": ("name", ..., "name: Field required"),
+    "name-is-a-path": ("name", "../x", "name: String should match"),
+    "version": ("version", "1.0", "version: String should match"),
+    "unknown-key": ("surprise", 1, "surprise: Extra inputs are not permitted"),
+    "unknown-key-inside": ("state.surprise", 1, "state.surprise: Extra inputs"),
+    "hash": ("source.sha256", "xyz", "source.sha256: String should match"),
+    "layers": ("architecture.layers", 0, "architecture.layers: Input should be greater than 0"),
+    "huge": ("context", 1 << 60, "context: Input should be less than"),
+    "rank": ("state.shape", [4, 1, 96], "state.shape: List should have at least 4 items"),
+    "no-tables": ("positions.rotary", None, "positions: Value error, positions of kind 'rotary' need 'rotary'"),
+    "two-kinds": ("positions.learned", 64, "positions: Value error, positions of kind 'rotary' need 'rotary'"),
+    "logits": ("functions.decode.logits", "first", "functions.decode.logits: Input should be 'last' or 'all'"),
+    "mask-nan": ("mask_value", float("nan"), "mask_value: Input should be a finite number"),
+    "package-outside": ("package", "../model.mlpackage", "is not a path inside the model folder"),
+    "package-absolute": ("package", "/model.mlpackage", "is not a path inside the model folder"),
+    "later-schema": ("schema_version", 2, "schema version 2 is later than this lilims knows (1)"),
+    "other-contract": ("contract", "lilims.decoder/9", "contract 'lilims.decoder/9' is not 'lilims.decoder/1'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_values_are_named(case: str, tmp_path: Path) -> None:
+    path, value, words = BAD[case]
+    write(tmp_path, changed(path, value))
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path)
+    assert words in str(caught.value)
+    assert caught.value.where == str(tmp_path / "manifest.json")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a\\b", "C:x", "", "a\nb"])
+def test_a_file_outside_is_refused(name: str, tmp_path: Path) -> None:
+    write(tmp_path, changed("files", {name: {"bytes": 1, "sha256": "0" * 64}}))
+    with pytest.raises(ManifestError, match="not a path inside the model folder"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("raw", [[], 1, "x", None])
+def test_not_an_object(raw: Any, tmp_path: Path) -> None:
+    write(tmp_path, raw)
+    with pytest.raises(ManifestError, match="not an object"):
+        read_manifest(tmp_path)
+
+
+def test_absent(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no such file"):
+        read_manifest(tmp_path)
+
+
+def described(folder: Path) -> Manifest:
+    (folder / "model.mlpackage").mkdir()
+    (folder / "model.mlpackage" / "weights").write_bytes(b"abc")
+    (folder / "model.mlpackage" / "manifest.json").write_bytes(b"an inner file of that name counts")
+    (folder / "manifest.json").write_bytes(b"the manifest itself does not")
+    return Manifest.model_validate(changed("files", describe_files(folder)))
+
+
+def test_files_are_recorded_and_verified(tmp_path: Path) -> None:
+    manifest = described(tmp_path)
+    assert list(manifest.files) == ["model.mlpackage/manifest.json", "model.mlpackage/weights"]
+    verify_files(tmp_path, manifest, hashes=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "hashes", "words"),
+    [(None, False, "is missing"), (b"abcd", False, "has 4 bytes, 3 are recorded"), (b"abd", True, "differ from")],
+    ids=["missing", "size", "hash"],
+)
+def test_changed_files_are_named(data: bytes | None, hashes: bool, words: str, tmp_path: Path) -> None:
+    manifest = described(tmp_path)
+    path = tmp_path / "model.mlpackage" / "weights"
+    path.unlink() if data is None else path.write_bytes(data)
+    with pytest.raises(IntegrityError, match=words) as caught:
+        verify_files(tmp_path, manifest, hashes=hashes)
+    assert caught.value.where == str(path)
+
+
+def test_sizes_alone_do_not_see_a_changed_byte(tmp_path: Path) -> None:
+    manifest = described(tmp_path)
+    (tmp_path / "model.mlpackage" / "weights").write_bytes(b"abd")
+    verify_files(tmp_path, manifest, hashes=False)  # what `load` does by default: hashes are for `verify`
+
+
+def test_the_published_schema_is_current() -> None:
+    published = Path(module.__file__).with_name("schema") / "manifest.schema.json"
+    assert json.loads(published.read_text()) == schema(), "python -m lilims.core.manifest > schema/manifest.schema.json"
+
+
+def test_the_schema_names_every_field() -> None:
+    assert set(schema()["properties"]) == set(example()) | {"local_window"}
