@@ -1,0 +1,118 @@
+"""Records what transformers computes for the tiny random models that the tests convert.
+
+    hatch run parity:python tools/record_model_references.py
+
+For each model and scheme: logits of every position of one prompt, and a greedy continuation. The weights that
+transformers gets are the stored ones: quantised and dequantised here, by a formula of its own, so that what is compared
+is the package and not the loss of quantising. Written to workstreams/ws01-conversion/tests/references/, with versions.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lilims.conversion.random_checkpoint import write_random_checkpoint
+
+REFERENCES = Path(__file__).parents[1] / "workstreams" / "ws01-conversion" / "tests" / "references"
+PROMPT, CONTINUATION = 28, 20
+SCHEMES = ("fp16", "int8", "int4")
+
+
+def quantized(matrix: np.ndarray, scheme: str, group: int = 32) -> np.ndarray:
+    """A matrix [out, in] as the scheme stores it, in float32: block by block, straight from the definition."""
+    if scheme == "fp16":
+        return matrix.astype(np.float16).astype(np.float32)
+    width = matrix.shape[1]
+    group = next(g for g in (group, 16, width) if width % g == 0 or (g == 32 and width == 112))  # the MLP is padded
+    low, high = {"int8": (-128, 127), "int4": (-8, 7)}[scheme]
+    result = np.empty_like(matrix)
+    for row in range(matrix.shape[0]):
+        for first in range(0, width, group):
+            block = matrix[row, first : first + group]
+            scale = np.float32(np.float16(max(block.max() / high, block.min() / low)))
+            result[row, first : first + group] = np.clip(np.round(block / scale), low, high) * scale
+    return result
+
+
+def load_quantized(folder: Path, scheme: str) -> Any:
+    """The checkpoint in transformers, float32 arithmetic, with its weights as the scheme stores them."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    transposed = {id(m.weight) for m in model.modules() if isinstance(m, Conv1D)}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():  # a tied table comes once
+            values = parameter.numpy()
+            if values.ndim < 2 or "wpe" in name:
+                stored = quantized(values, "fp16")
+            elif id(parameter) in transposed and "c_attn" in name:  # the fused projection is stored in three parts
+                stored = np.concatenate([quantized(p, scheme) for p in np.split(values.T, 3)]).T
+            else:
+                stored = quantized(values.T, scheme).T if id(parameter) in transposed else quantized(values, scheme)
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(stored)))
+    return model
+
+
+def greedy(model: Any, prompt: list[int]) -> tuple[list[int], float]:
+    """A greedy continuation, and the least gap between the two top logits on the way."""
+    import torch
+
+    ids, gap = list(prompt), np.inf
+    for _ in range(CONTINUATION):
+        with torch.no_grad():
+            row = model(torch.tensor([ids])).logits[0, -1].numpy()
+        first, second = np.sort(row)[::-1][:2]
+        gap = min(gap, float(first - second))
+        ids.append(int(row.argmax()))
+    return ids[len(prompt) :], gap
+
+
+def reference(folder: Path, scheme: str, prompt: list[int]) -> dict[str, np.ndarray]:
+    """Logits [n, vocab] of the prompt, and the greedy continuation."""
+    import torch
+
+    model = load_quantized(folder, scheme)
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt])).logits[0].numpy()
+    continuation, gap = greedy(model, prompt)
+    print(f"  {scheme}: least gap between the top logits {gap:.4f}, their deviation {logits.std():.3f}")
+    return {f"logits_{scheme}": logits, f"greedy_{scheme}": np.array(continuation, np.int32)}
+
+
+def main() -> None:
+    """Records every model of models.json."""
+    import torch
+    import transformers
+
+    models = json.loads((REFERENCES / "models.json").read_text())["models"]
+    for name, entry in models.items():
+        print(name)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            write_random_checkpoint(entry["config"], folder, seed=entry["seed"])
+            random = np.random.default_rng(entry["seed"])
+            prompt = random.integers(0, entry["config"]["vocab_size"], PROMPT).tolist()
+            arrays = {"prompt": np.array(prompt, np.int32)}
+            for scheme in SCHEMES:
+                arrays |= reference(folder, scheme, prompt)
+            np.savez_compressed(REFERENCES / f"{name}.npz", **arrays)
+    versions = {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    text = json.dumps({"recorded_with": versions, "models": models}, indent=2)
+    (REFERENCES / "models.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

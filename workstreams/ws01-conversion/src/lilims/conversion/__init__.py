@@ -1,0 +1,34 @@
+"""Checkpoints into Core ML packages, and how good what came out is.
+
+Knows nothing itself: names are loaded from their modules when they are first used, so that importing this is cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .architectures import supported
+    from .evaluate import Perplexity, perplexity
+    from .pipeline import Conversion, convert
+
+__all__ = ["Conversion", "Perplexity", "convert", "perplexity", "supported"]
+
+_HOMES = {
+    "Conversion": "pipeline",
+    "Perplexity": "evaluate",
+    "convert": "pipeline",
+    "perplexity": "evaluate",
+    "supported": "architectures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,115 @@
+"""What every architecture file shares: the table's type, and a config reader that names the key it fails on.
+
+Knows how configs are read. Must not know a particular family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lilims.core.errors import CheckpointError, UnsupportedModelError
+
+from ..spec import Activation, DecoderSpec, TensorSource
+
+__all__ = ["ACTIVATIONS", "Architecture", "Config"]
+
+T = TypeVar("T")
+
+# transformers' names (ACT2FN) -> ours.
+ACTIVATIONS: dict[str, Activation] = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+}
+
+
+class Config:
+    """config.json, read key by key; every complaint names the file and the key."""
+
+    def __init__(self, values: Mapping[str, Any], where: Path) -> None:
+        self.values = values
+        self.where = where
+
+    def size(self, key: str, default: int | None = None) -> int:
+        """A positive whole number of at most 2**24; null counts as absent."""
+        value = self.values.get(key)
+        value = default if value is None else value
+        if value is None:
+            raise CheckpointError(f"has no {key!r}", where=self.where)
+        if type(value) is not int or not 0 < value <= 1 << 24:
+            raise CheckpointError(f"{key!r} must be a positive whole number, not {value!r}", where=self.where)
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        """A positive, finite number."""
+        value = self.values.get(key)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise CheckpointError(f"{key!r} must be a positive number, not {value!r}", where=self.where)
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """A truth value."""
+        value = self.values.get(key)
+        value = default if value is None else value
+        if not isinstance(value, bool):
+            raise CheckpointError(f"{key!r} must be true or false, not {value!r}", where=self.where)
+        return value
+
+    def choice(self, key: str, options: Mapping[str, T], default: str) -> T:
+        """What `options` gives for the key's value."""
+        value = self.values.get(key)
+        value = default if value is None else value
+        if not isinstance(value, str) or value not in options:
+            raise UnsupportedModelError(
+                f"{key!r} is {value!r}, which lilims does not support",
+                where=self.where,
+                hint=f"supported: {', '.join(options)}",
+            )
+        return options[value]
+
+    def require(self, **wanted: Any) -> None:
+        """Refuses a config in which one of these keys is present with another value."""
+        for key, value in wanted.items():
+            found = self.values.get(key)
+            if found is not None and found != value:
+                raise UnsupportedModelError(
+                    f"{key!r} is {found!r}; lilims supports {value!r} only", where=self.where
+                )
+
+    def divides(self, whole: str, value: int, part: int) -> int:
+        """`value // part`, which must have no remainder."""
+        if value % part:
+            raise CheckpointError(f"{whole} {value} is not a multiple of {part}", where=self.where)
+        return value // part
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of models.
+
+    Attributes:
+        spec: config → spec.
+        tensors: role → where its tensor lies. Layers' roles are written without their `layers.<l>.`.
+        prefixes: what may stand before every name; checkpoints saved from the bare model lack the usual prefix.
+    """
+
+    spec: Callable[[Config], DecoderSpec]
+    tensors: Mapping[str, str | TensorSource]
+    prefixes: tuple[str, ...] = ("",)
+
+    def source(self, role: str) -> TensorSource:
+        """Where a role's tensor lies, its layer index filled in and the prefix left open."""
+        layer = ""
+        if role.startswith("layers."):
+            _, layer, role = role.split(".", 2)
+        entry = self.tensors[role]
+        source = TensorSource(entry) if isinstance(entry, str) else entry
+        return TensorSource(source.name.format(layer=layer), source.transpose, source.part)

@@ -1,0 +1,70 @@
+"""The weights of a program while it is being built: one array each, used by every function.
+
+Knows how a stored tensor becomes constexpr or const values, each const with a `weight_id` by which coremltools' backend
+writes its bytes once for all functions. Must not know what a tensor is for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from coremltools.converters.mil import Builder as mb
+from coremltools.converters.mil.mil import types
+
+from ..quantize import Dense, Stored
+
+__all__ = ["Bank"]
+
+
+class Bank:
+    """Stored tensors by role; `use` puts one into the function that is being built."""
+
+    def __init__(self) -> None:
+        self._stored: dict[str, Stored] = {}
+        self._ids: dict[tuple[str, str], str] = {}
+        self._used: dict[str, Any] = {}
+
+    def add(self, role: str, stored: Stored) -> None:
+        """Takes a tensor."""
+        self._stored[role] = stored
+
+    def new_function(self) -> None:
+        """Forgets the values of the function built before: a function cannot use another's."""
+        self._used.clear()
+
+    def has(self, role: str) -> bool:
+        """Whether there is such a tensor."""
+        return role in self._stored
+
+    def array(self, role: str) -> Any:
+        """The fp16 array of a tensor that was kept dense."""
+        stored = self._stored[role]
+        assert isinstance(stored, Dense), role
+        return stored.values
+
+    def use(self, role: str) -> Any:
+        """The tensor as a MIL value of type fp16; the same value when it is used twice (a tied table)."""
+        if role not in self._used:
+            self._used[role] = self._emit(role, self._stored[role])
+        return self._used[role]
+
+    def _emit(self, role: str, stored: Stored) -> Any:
+        name = role.replace(".", "_")
+        if isinstance(stored, Dense):
+            return self._const(name, "values", stored.values)
+        dtype = {4: types.np_int4_dtype, 8: np.dtype(np.int8)}[stored.code_bits]
+        return mb.constexpr_blockwise_shift_scale(
+            data=self._const(name, "codes", stored.codes.view(dtype)),
+            scale=self._const(name, "scale", stored.scale),
+            name=name,
+        )
+
+    def _const(self, name: str, part: str, array: Any) -> Any:
+        value = mb.const(val=array, name=f"{name}_{part}")
+        if (name, part) not in self._ids:
+            header = f"{array.dtype.str} {array.dtype.metadata} {array.shape} ".encode()
+            self._ids[name, part] = hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
+        value.op.weight_id = self._ids[name, part]
+        return value

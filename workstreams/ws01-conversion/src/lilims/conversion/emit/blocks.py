@@ -1,0 +1,156 @@
+"""The parts of a decoder as MIL ops: norm, rotary, attention over the state, MLP.
+
+Knows MIL ops and the contract of the state. Must not know which functions there are or how weights are stored.
+Shapes: S tokens, D hidden, H heads, G = H / KV query heads a KV head, E head_dim, R rows of the state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from coremltools.converters.mil import Builder as mb
+
+from ..spec import Activation, Attention, Mlp, Norm
+from .bank import Bank
+
+__all__ = ["StepInputs", "attention", "linear", "mlp", "norm"]
+
+_NORM_FLOOR = np.float16(1e-4)  # the least max|x| that RMSNorm divides by
+
+
+@dataclass
+class StepInputs:
+    """Values that all layers of a function share. `cache` is the newest content of the state.
+
+    The state is read once, at the top of the function; every write hands on what `coreml_update_state` returns, because
+    coremltools merges two reads of one state and the second would then see stale data.
+    """
+
+    tokens: int
+    rows: int
+    state: Any
+    cache: Any
+    slot: Any
+    slot_end: Any
+    masks: dict[bool, Any]  # is the layer local? -> additive mask [1, 1, S, R]
+    rotary: tuple[Any, Any] | None  # cos and sin, [1, 1, S, rotary_dim]
+    state_dim: int  # head_dim of the state, E padded to a multiple of 32
+    fused: bool  # scaled_dot_product_attention, else matmul, softmax, matmul
+
+
+def norm(x: Any, spec: Norm, bank: Bank, role: str) -> Any:
+    """LayerNorm, or an RMSNorm that cannot overflow in fp16.
+
+    RMSNorm: x / sqrt(mean(x²) + eps) with y = x / m, m = max|x|, equals y / sqrt(mean(y²) + eps / m²). All of y lies in
+    [-1, 1], so no square overflows, and eps / m² is computed as (sqrt(eps) / m)², since an eps of 1e-6 is subnormal.
+    """
+    if spec.kind == "layer":
+        beta = bank.array(f"{role}.bias") if spec.bias else None
+        return mb.layer_norm(
+            x=x, axes=[-1], gamma=bank.use(f"{role}.weight"), epsilon=np.float16(spec.eps),
+            **({"beta": bank.use(f"{role}.bias")} if beta is not None else {}),
+        )  # fmt: skip
+    peak = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[-1], keep_dims=True), y=_NORM_FLOOR)
+    y = mb.real_div(x=x, y=peak)
+    root = mb.real_div(x=np.float16(np.sqrt(spec.eps)), y=peak)
+    mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[-1], keep_dims=True)
+    inverse = mb.rsqrt(x=mb.add(x=mean, y=mb.mul(x=root, y=root)), epsilon=np.float16(0))
+    return mb.mul(x=mb.mul(x=y, y=inverse), y=bank.use(f"{role}.weight"))
+
+
+def linear(x: Any, bank: Bank, role: str) -> Any:
+    """x [1, S, in] → [1, S, out]."""
+    bias = f"{role}.bias"
+    return mb.linear(x=x, weight=bank.use(f"{role}.weight"), **({"bias": bank.use(bias)} if bank.has(bias) else {}))
+
+
+def _heads(x: Any, heads: int, dim: int, tokens: int) -> Any:
+    """[1, S, heads · E] → [1, heads, S, E]."""
+    return mb.transpose(x=mb.reshape(x=x, shape=[1, tokens, heads, dim]), perm=[0, 2, 1, 3])
+
+
+def _rotate(x: Any, cos: Any, sin: Any) -> Any:
+    """Rotary embedding on the first rotary_dim of E, in the halves layout: x·cos + (−x₂, x₁)·sin."""
+    dim, rotated = x.shape[-1], cos.shape[-1]
+    parts = mb.split(x=x, split_sizes=[rotated, dim - rotated], axis=-1) if rotated < dim else (x,)
+    first, second = mb.split(x=parts[0], num_splits=2, axis=-1)
+    turned = mb.concat(values=[mb.mul(x=second, y=np.float16(-1)), first], axis=-1)
+    result = mb.add(x=mb.mul(x=parts[0], y=cos), y=mb.mul(x=turned, y=sin))
+    return mb.concat(values=[result, *parts[1:]], axis=-1) if rotated < dim else result
+
+
+def _widen(x: Any, dim: int) -> Any:
+    """Zeros behind the head dimension, up to the state's."""
+    missing = dim - x.shape[-1]
+    if missing == 0:
+        return x
+    return mb.pad(x=x, pad=[0, 0, 0, 0, 0, 0, 0, missing], mode="constant", constant_val=np.float16(0))
+
+
+def _write(step: StepInputs, index: int, rows: Any) -> None:
+    """Writes K or V [1, KV, S, E] at `slot` of the state's index-th layer."""
+    heads, dim = rows.shape[1], step.state_dim
+    begin = mb.concat(values=[np.int32([index, 0]), step.slot, np.int32([0])], axis=0)
+    end = mb.concat(values=[np.int32([index + 1, heads]), step.slot_end, np.int32([dim])], axis=0)
+    written = mb.slice_update(x=step.cache, update=rows, begin=begin, end=end)
+    step.cache = mb.coreml_update_state(state=step.state, value=written)
+
+
+def _read(step: StepInputs, index: int) -> Any:
+    """The state's index-th layer, [1, KV, R, E]."""
+    heads = step.cache.shape[1]
+    return mb.slice_by_index(
+        x=step.cache, begin=[index, 0, 0, 0], end=[index + 1, heads, step.rows, step.state_dim]
+    )
+
+
+def attention(x: Any, spec: Attention, bank: Bank, role: str, layer: int, step: StepInputs) -> Any:
+    """Self-attention of S tokens over the state's rows: writes their K and V, then attends to all rows by the mask.
+
+    Q is reshaped to [1, KV, G · S, E] instead of repeating K and V for each of the G query heads.
+    """
+    tokens, dim, groups = step.tokens, spec.head_dim, spec.heads // spec.kv_heads
+    query = _heads(linear(x, bank, f"{role}.q"), spec.heads, dim, tokens)
+    key = _heads(linear(x, bank, f"{role}.k"), spec.kv_heads, dim, tokens)
+    value = _heads(linear(x, bank, f"{role}.v"), spec.kv_heads, dim, tokens)
+    if spec.rotary and step.rotary is not None:
+        query, key = _rotate(query, *step.rotary), _rotate(key, *step.rotary)
+    _write(step, 2 * layer, _widen(key, step.state_dim))
+    _write(step, 2 * layer + 1, _widen(value, step.state_dim))
+    query = mb.reshape(x=_widen(query, step.state_dim), shape=[1, spec.kv_heads, groups * tokens, step.state_dim])
+    mixed = _attend(query, _read(step, 2 * layer), _read(step, 2 * layer + 1), spec, step)
+    mixed = mb.reshape(x=mixed, shape=[1, spec.heads, tokens, step.state_dim])
+    if step.state_dim != dim:
+        mixed = mb.slice_by_index(x=mixed, begin=[0, 0, 0, 0], end=[1, spec.heads, tokens, dim])
+    mixed = mb.reshape(x=mb.transpose(x=mixed, perm=[0, 2, 1, 3]), shape=[1, tokens, spec.heads * dim])
+    return linear(mixed, bank, f"{role}.o")
+
+
+def _attend(query: Any, keys: Any, values: Any, spec: Attention, step: StepInputs) -> Any:
+    """softmax(Q·Kᵀ · scale + mask) · V for Q [1, KV, G·S, E]; the op itself scales by 1/sqrt(E of the state)."""
+    mask = step.masks[spec.window is not None]
+    factor = spec.scale * (step.state_dim**0.5 if step.fused else 1.0)
+    if abs(factor - 1) > 1e-9:
+        query = mb.mul(x=query, y=np.float16(factor))
+    if step.fused:
+        return mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=mask)
+    scores = mb.add(x=mb.matmul(x=query, y=keys, transpose_y=True), y=mask)
+    return mb.matmul(x=mb.softmax(x=scores, axis=-1), y=values)
+
+
+_ACTIVATIONS: dict[Activation, Any] = {
+    "silu": lambda x: mb.silu(x=x),
+    "gelu": lambda x: mb.gelu(x=x, mode="EXACT"),
+    "gelu_tanh": lambda x: mb.gelu(x=x, mode="TANH_APPROXIMATION"),
+    "relu": lambda x: mb.relu(x=x),
+}
+
+
+def mlp(x: Any, spec: Mlp, bank: Bank, role: str) -> Any:
+    """down(act(gate(x)) · up(x)), or down(act(up(x)))."""
+    activate = _ACTIVATIONS[spec.activation]
+    up = linear(x, bank, f"{role}.up")
+    wide = activate(up) if spec.kind == "plain" else mb.mul(x=activate(linear(x, bank, f"{role}.gate")), y=up)
+    return linear(wide, bank, f"{role}.down")

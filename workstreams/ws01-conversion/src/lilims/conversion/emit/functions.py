@@ -1,0 +1,100 @@
+"""The functions of a decoder package: decode, prefill and score over one state and one copy of the weights.
+
+Knows the contract's inputs and outputs. Must not know how a program is saved.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import coremltools as ct
+import numpy as np
+from coremltools.converters.mil import Builder as mb
+from coremltools.converters.mil.mil import Function, Program, types
+
+from ..shapes import STATE, FunctionPlan, Shapes
+from ..spec import DecoderSpec
+from .bank import Bank
+from .blocks import StepInputs, attention, linear, mlp, norm
+
+__all__ = ["build"]
+
+
+def build(spec: DecoderSpec, shapes: Shapes, bank: Bank, *, fused_attention: bool) -> Program:
+    """The whole program. The first function of `shapes` is its default."""
+    program = Program()
+    for plan in shapes.functions:
+        bank.new_function()
+        program.add_function(plan.name, _function(spec, shapes, plan, bank, fused_attention))
+    program.default_function_name = shapes.functions[0].name
+    return program
+
+
+def _placeholders(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan) -> dict[str, Any]:
+    """The function's inputs, in the contract's order."""
+    tokens, rows = plan.tokens, shapes.rows
+    wanted: dict[str, tuple[tuple[int, ...], Any]] = {
+        "input_ids": ((1, tokens), types.int32),
+        "slot": ((1,), types.int32),
+        "attention_mask": ((1, 1, tokens, rows), types.fp16),
+    }
+    if spec.local_window:
+        wanted["local_attention_mask"] = ((1, 1, tokens, rows), types.fp16)
+    if spec.rotary:
+        wanted["cos"] = wanted["sin"] = ((1, 1, tokens, int(spec.rotary["rotary_dim"])), types.fp16)
+    if spec.learned_positions:
+        wanted["positions"] = ((tokens,), types.int32)
+    if plan.logits == "last" and tokens > 1:
+        wanted["last"] = ((1,), types.int32)
+    inputs: dict[str, Any] = {name: mb.placeholder(shape, dtype=dtype) for name, (shape, dtype) in wanted.items()}
+    inputs[STATE] = mb.state_tensor_placeholder(shapes.state(spec), types.fp16)
+    return inputs
+
+
+def _function(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan, bank: Bank, fused: bool) -> Any:
+    with Function(_placeholders(spec, shapes, plan), opset_version=ct.target.iOS18) as function:
+        step = _step(spec, shapes, plan, function.inputs, fused)
+        x = mb.gather(
+            x=bank.use("embedding"), indices=function.inputs["input_ids"], axis=0, batch_dims=0, validate_indices=False
+        )
+        if spec.learned_positions:
+            rows = mb.gather(
+                x=bank.use("positions"), indices=function.inputs["positions"], axis=0, validate_indices=False
+            )
+            x = mb.add(x=x, y=rows)
+        for index, layer in enumerate(spec.layers):
+            role = f"layers.{index}"
+            normed = norm(x, layer.attention_norm, bank, f"{role}.attention_norm")
+            x = mb.add(x=x, y=attention(normed, layer.attention, bank, f"{role}.attention", index, step))
+            x = mb.add(x=x, y=mlp(norm(x, layer.mlp_norm, bank, f"{role}.mlp_norm"), layer.mlp, bank, f"{role}.mlp"))
+        if "last" in function.inputs:
+            x = mb.gather(x=x, indices=function.inputs["last"], axis=1, batch_dims=0, validate_indices=False)
+        x = norm(x, spec.final_norm, bank, "final_norm")
+        function.set_outputs([mb.linear(x=x, weight=bank.use("embedding" if spec.tied else "head"), name="logits")])
+    return function
+
+
+def _step(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan, inputs: dict[str, Any], fused: bool) -> StepInputs:
+    attention_spec = spec.layers[0].attention
+    groups = attention_spec.heads // attention_spec.kv_heads
+
+    def mask(name: str) -> Any:
+        # One row a query head of the group; a single token's row is broadcast over them.
+        return inputs[name] if groups == 1 or plan.tokens == 1 else mb.tile(x=inputs[name], reps=[1, 1, groups, 1])
+
+    masks = {False: mask("attention_mask")}
+    if spec.local_window:
+        masks[True] = mask("local_attention_mask")
+    state = inputs[STATE]
+    return StepInputs(
+        tokens=plan.tokens,
+        rows=shapes.rows,
+        state=state,
+        cache=mb.read_state(input=state),
+        slot=inputs["slot"],
+        slot_end=mb.add(x=inputs["slot"], y=np.int32(plan.tokens)),
+        masks=masks,
+        rotary=(inputs["cos"], inputs["sin"]) if spec.rotary else None,
+        state_dim=shapes.state_dim,
+        fused=fused,
+    )

@@ -1,0 +1,278 @@
+"""Converts a checkpoint into a model folder: model.mlpackage, manifest.json, tokenizer files.
+
+Knows the order of the work and what the folder holds. Must not know a family of models, MIL, or how a package runs.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lilims.core import manifest as m
+from lilims.core import version
+from lilims.core.errors import LilimsError, MissingDependencyError, UnsupportedModelError, UsageError
+from lilims.core.events import emit
+from lilims.core.files import new_directory
+
+from .architectures import Architecture, Config, architecture_for
+from .checkpoint import Checkpoint, open_checkpoint
+from .quantize import GROUP_SIZES, Scheme, Stored
+from .shapes import Shapes, plan_shapes
+from .spec import DecoderSpec
+from .weights import Plan, check_checkpoint, stream
+
+__all__ = ["AttentionForm", "Conversion", "convert"]
+
+AttentionForm = Literal["sdpa", "decomposed"]
+DEFAULT_CONTEXT = 8192  # tokens; smaller where the model's own limit is
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion made: the folder, its manifest, seconds by phase."""
+
+    folder: Path
+    manifest: m.Manifest
+    seconds: dict[str, float]
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    *,
+    quantize: Scheme = "int4",
+    group_size: int = 32,
+    context: int | None = None,
+    name: str | None = None,
+    attention: AttentionForm = "sdpa",
+    force: bool = False,
+) -> Conversion:
+    """Converts the Hugging Face checkpoint folder `source` into the model folder `out`.
+
+    Args:
+        source: a folder with config.json and safetensors, single or sharded.
+        out: the folder to make; it appears complete or not at all.
+        quantize: scheme of the matrices: fp16, int8 or int4 (symmetric, fp16 scales).
+        group_size: values along the input dimension that share a scale: 16, 32, 64 or 128.
+        context: tokens that the KV cache holds; default is the smaller of the model's own limit and 8192.
+        name: the model's name; default is the source folder's.
+        attention: the iOS 18 op, or matmul, softmax, matmul.
+        force: replace `out` if it exists.
+
+    Raises:
+        UsageError: an option has a value that does not exist, or the context exceeds the model's positions.
+        CheckpointError, UnsupportedModelError: the source is damaged, or not of a supported family.
+        QuantizationError: a tensor cannot take the scheme.
+        StorageError: the output exists (OutputExistsError), or cannot be written.
+        MissingDependencyError: coremltools is not installed (there is none for Windows).
+    """
+    if quantize not in get_args(Scheme):
+        raise UsageError(f"--quantize must be one of {', '.join(get_args(Scheme))}, not {quantize!r}")
+    if group_size not in GROUP_SIZES:
+        raise UsageError(f"--group-size must be one of {', '.join(map(str, GROUP_SIZES))}, not {group_size}")
+    _require_coremltools()
+    source, out = Path(source), Path(out)
+    checkpoint = open_checkpoint(source)
+    architecture = architecture_for(checkpoint.config, source / "config.json")
+    spec = architecture.spec(Config(checkpoint.config, source / "config.json"))
+    check_checkpoint(checkpoint, architecture, spec)
+    context = _context(spec, context)
+    plan = Plan(quantize, group_size)
+    model_name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", source.resolve().name).strip("-._") or "model"
+    with new_directory(out, force=force) as folder:
+        emit("convert.start", name=model_name, parameters=_parameters(spec), bytes=4 * _parameters(spec))
+        shapes = plan_shapes(spec, context)
+        stored, seconds = _write_package(folder, checkpoint, architecture, spec, plan, shapes, attention)
+        _copy_companions(checkpoint, folder)
+        manifest = _manifest(checkpoint, spec, plan, shapes, stored, model_name, folder)
+        m.write_manifest(folder, manifest)
+    emit("convert.done", name=model_name, seconds=seconds)
+    return Conversion(out, manifest, seconds)
+
+
+def _require_coremltools() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("coremltools") is None:
+        raise MissingDependencyError(
+            "conversion needs coremltools",
+            hint="coremltools 9 has no Windows build: convert on Linux, WSL or macOS; packages run on Windows"
+            if sys.platform == "win32"
+            else "pip install 'coremltools>=9'",
+        )
+
+
+def _context(spec: DecoderSpec, wanted: int | None) -> int:
+    if wanted is None:
+        return min(spec.max_positions, DEFAULT_CONTEXT)
+    if not 1 <= wanted <= spec.max_positions:
+        raise UsageError(
+            f"--context {wanted} is outside the model's {spec.max_positions} positions",
+            hint=f"choose 1 to {spec.max_positions}",
+        )
+    return wanted
+
+
+def _parameters(spec: DecoderSpec) -> int:
+    return sum(prod(shape) for _, shape in spec.roles())
+
+
+def _write_package(
+    folder: Path,
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    spec: DecoderSpec,
+    plan: Plan,
+    shapes: Shapes,
+    attention: AttentionForm,
+) -> tuple[dict[str, m.TensorScheme], dict[str, float]]:
+    """Quantises, builds and saves; returns each tensor's scheme and the seconds of each phase."""
+    from ._quiet import quiet_coremltools
+
+    clock = [time.perf_counter()]
+    with quiet_coremltools():
+        from .emit.bank import Bank
+        from .emit.functions import build
+        from .emit.program import save
+    clock.append(time.perf_counter())
+    bank, schemes = Bank(), {}
+    for role, stored in stream(checkpoint, architecture, spec, plan):
+        bank.add(role, stored)
+        schemes[role] = _scheme(stored)
+    clock.append(time.perf_counter())
+    try:
+        with quiet_coremltools():
+            program = build(spec, shapes, bank, fused_attention=attention == "sdpa")
+            clock.append(time.perf_counter())
+            save(program, folder / "model.mlpackage", _metadata(spec, plan, shapes))
+    except (LilimsError, OSError, MemoryError):
+        raise
+    except Exception as exc:  # coremltools raises bare ValueErrors and RuntimeErrors
+        raise UnsupportedModelError(f"coremltools refused the program: {exc}", where=checkpoint.folder) from exc
+    clock.append(time.perf_counter())
+    phases = ("import", "quantize", "build", "serialize")
+    return schemes, {p: b - a for p, a, b in zip(phases, clock, clock[1:], strict=False)}
+
+
+def _scheme(stored: Stored) -> m.TensorScheme:
+    return m.TensorScheme(scheme=stored.label, shape=list(stored.shape), bits=round(stored.bits, 4))
+
+
+def _metadata(spec: DecoderSpec, plan: Plan, shapes: Shapes) -> dict[str, str]:
+    """User-defined metadata of the package: enough to call it without the manifest."""
+    import json
+
+    return {
+        "lilims.contract": m.CONTRACT,
+        "lilims.context": str(shapes.context),
+        "lilims.rows": str(shapes.rows),
+        "lilims.functions": json.dumps({f.name: f.tokens for f in shapes.functions}),
+        "lilims.vocab_size": str(spec.vocab_size),
+        "lilims.rotary": json.dumps(spec.rotary),
+        "lilims.mask_value": "-10000",
+        "lilims.quantization": plan.scheme if plan.scheme == "fp16" else f"{plan.scheme} group {plan.group_size}",
+        "lilims.compute_units": "CPU_AND_GPU",
+    }
+
+
+def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
+    """Tokenizer files, generation config and licence texts, as they are. A model without a tokenizer takes ids only."""
+    from lilims.core.errors import TokenizerError
+    from lilims.tokenizer.files import find_source, tokenizer_files
+
+    licences = [p for p in checkpoint.folder.glob("LICEN[SC]E*") if p.is_file()]
+    generation = [p for p in [checkpoint.folder / "generation_config.json"] if p.is_file()]
+    try:
+        find_source(checkpoint.folder)
+    except TokenizerError:
+        tokenizer = []
+        emit("convert.no_tokenizer")
+    else:
+        tokenizer = tokenizer_files(checkpoint.folder)
+    for path in {*tokenizer, *licences, *generation}:
+        shutil.copyfile(path, folder / path.name)
+
+
+def _ids(*values: Any) -> list[int]:
+    """All token ids among config values that may be an id, a list of ids or absent; in order, each once."""
+    flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
+    return list(dict.fromkeys(v for v in flat if type(v) is int and v >= 0))
+
+
+def _tokens(checkpoint: Checkpoint) -> m.Tokens:
+    config, generation = checkpoint.config, checkpoint.generation_config
+    bos = _ids(generation.get("bos_token_id"), config.get("bos_token_id"))
+    eos = _ids(generation.get("eos_token_id"), config.get("eos_token_id"))
+    padding = _ids(config.get("pad_token_id"), eos, [0])
+    fits = [p for p in padding if p < config["vocab_size"]]
+    return m.Tokens(bos=bos[0] if bos else None, eos=eos, padding=fits[0])
+
+
+def _licence(folder: Path) -> str | None:
+    """The `license:` line of the model card's front matter."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    head = card.open(encoding="utf-8", errors="replace").read(4096)
+    found = re.match(r"---\n(?:.*\n)*?license:\s*([\w.-]+)\s*\n(?:.*\n)*?---", head)
+    return found[1] if found else None
+
+
+def _positions(spec: DecoderSpec) -> m.Positions:
+    if spec.rotary:
+        return m.Positions(kind="rotary", rotary=dict(spec.rotary))
+    return m.Positions(kind="learned" if spec.learned_positions else "none", learned=spec.learned_positions)
+
+
+def _manifest(
+    checkpoint: Checkpoint,
+    spec: DecoderSpec,
+    plan: Plan,
+    shapes: Shapes,
+    tensors: dict[str, m.TensorScheme],
+    name: str,
+    folder: Path,
+) -> m.Manifest:
+    import coremltools
+    import numpy
+
+    parameters = _parameters(spec)
+    stored_bits = sum(t.bits * prod(t.shape) for t in tensors.values())
+    return m.Manifest(
+        name=name,
+        licence=_licence(checkpoint.folder),
+        source=m.Source(kind="huggingface", name=checkpoint.folder.resolve().name, sha256=checkpoint.sha256),
+        architecture=m.Architecture(
+            model_type=spec.model_type,
+            layers=len(spec.layers),
+            hidden_size=spec.hidden_size,
+            heads=spec.layers[0].attention.heads,
+            kv_heads=spec.kv_heads,
+            head_dim=spec.head_dim,
+            vocab_size=spec.vocab_size,
+            parameters=parameters,
+        ),
+        positions=_positions(spec),
+        tokens=_tokens(checkpoint),
+        context=shapes.context,
+        local_window=spec.local_window,
+        state=m.StateShape(shape=list(shapes.state(spec))),
+        functions={
+            f.name: m.FunctionShape(tokens=f.tokens, rows=shapes.rows, logits=f.logits) for f in shapes.functions
+        },
+        quantization=m.Quantization(
+            scheme=plan.scheme,
+            group_size=None if plan.scheme == "fp16" else plan.group_size,
+            bits_per_weight=round(stored_bits / parameters, 4),
+            tensors=tensors,
+        ),
+        compatible_runtime=">=0.1,<0.2",
+        tools={"lilims": version(), "coremltools": coremltools.__version__, "numpy": numpy.__version__},
+        files=m.describe_files(folder),
+    )

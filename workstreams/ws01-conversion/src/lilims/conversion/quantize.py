@@ -1,0 +1,125 @@
+"""Weight-only quantisation: float32 tensors to codes and fp16 scales.
+
+Knows arithmetic on one tensor. Must not know checkpoints, roles or Core ML.
+The stored form is Core ML's `constexpr_blockwise_shift_scale` without offset: w ≈ code · scale, one fp16 scale for
+each block of `group_size` values along the input dimension (the last one).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lilims.core.errors import QuantizationError
+
+__all__ = ["BITS", "GROUP_SIZES", "Dense", "Quantized", "Scheme", "Stored", "choose_group", "quantize"]
+
+Scheme = Literal["fp16", "int8", "int4"]
+BITS: dict[Scheme, int] = {"int8": 8, "int4": 4}
+GROUP_SIZES = (16, 32, 64, 128)
+_ROWS_AT_ONCE = 1 << 22  # elements; bounds the temporary arrays
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A tensor kept as fp16."""
+
+    values: NDArray[np.float16]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def bits(self) -> float:
+        """Stored bits per element."""
+        return 16.0
+
+    @property
+    def label(self) -> str:
+        """The scheme in words, as the manifest has it."""
+        return "fp16"
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A matrix as codes int8 [N, K] (within the range of `code_bits`) and scales fp16 [N, K / group_size]."""
+
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float16]
+    code_bits: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape
+
+    @property
+    def group_size(self) -> int:
+        """Values that share a scale; K when there is one scale per output channel."""
+        return self.codes.shape[1] // self.scale.shape[1]
+
+    @property
+    def bits(self) -> float:
+        """Stored bits per element, scales included."""
+        return self.code_bits + 16 / self.group_size
+
+    @property
+    def label(self) -> str:
+        """The scheme in words, as the manifest has it."""
+        block = "per channel" if self.scale.shape[1] == 1 else f"block {self.group_size}"
+        return f"int{self.code_bits} {block}"
+
+    def dequantize(self) -> NDArray[np.float32]:
+        """codes · scale in float32, [N, K]."""
+        scale = np.repeat(self.scale.astype(np.float32), self.group_size, axis=1)
+        return self.codes.astype(np.float32) * scale
+
+
+Stored = Dense | Quantized
+
+
+def choose_group(width: int, wanted: int) -> int:
+    """The largest group size of at most `wanted` that divides `width`; `width` (per channel) when none does."""
+    return next((g for g in reversed(GROUP_SIZES) if g <= wanted and width % g == 0), width)
+
+
+def quantize(values: NDArray[np.float32], scheme: Scheme, group_size: int, *, name: str) -> Stored:
+    """Stores a float32 matrix [N, K] by `scheme`; round to nearest, scales that use the whole range of codes.
+
+    A block's scale is max(max(w) / (2^(b-1) - 1), -min(w) / 2^(b-1)): codes are two's complement, so the negative side
+    has one more step, and the scale stays positive. A width that `group_size` does not divide takes the next smaller
+    group, or int8 per channel when none divides it.
+
+    Raises:
+        QuantizationError: the values do not fit fp16 (dense, or their scales).
+    """
+    limit = float(np.abs(values).max(initial=0.0))
+    if scheme == "fp16":
+        if limit > 65504:
+            raise QuantizationError(f"a value of {limit:.4g} does not fit fp16", where=name)
+        return Dense(values.astype(np.float16))
+    rows, width = values.shape
+    group = choose_group(width, group_size)
+    bits = BITS[scheme] if group in GROUP_SIZES else 8
+    if limit / (2 ** (bits - 1) - 1) > 65504:
+        raise QuantizationError(f"a value of {limit:.4g} needs a scale beyond fp16", where=name)
+    codes = np.empty((rows, width), np.int8)
+    scale = np.empty((rows, width // group), np.float16)
+    step = max(1, _ROWS_AT_ONCE // width)
+    for first in range(0, rows, step):
+        part = slice(first, first + step)
+        codes[part], scale[part] = _round(values[part].reshape(-1, width // group, group), bits)
+    return Quantized(codes, scale, bits)
+
+
+def _round(blocks: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    top = 2 ** (bits - 1) - 1
+    wide = np.maximum(blocks.max(axis=2) / top, -blocks.min(axis=2) / (top + 1))
+    scale = wide.astype(np.float16)
+    scale[scale == 0] = np.float16(6e-8)  # an all-zero block, or one below fp16's range: its codes are 0
+    ratio: NDArray[Any] = blocks / scale.astype(np.float32)[:, :, None]
+    codes = np.clip(np.rint(ratio, out=ratio), -top - 1, top, out=ratio).astype(np.int8)
+    return codes.reshape(len(blocks), -1), scale
