@@ -1,0 +1,163 @@
+"""From tokens to calls, and from a call to the inputs of a package's function.
+
+Knows the contract's input names, shapes and dtypes. Must not know what executes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .chunks import Chunk, plan_prefill
+from .masks import MASK_VALUE, DecodeMask, attention_mask
+from .rotary import RotaryParameters, RotaryTables
+
+__all__ = ["Call", "DecoderShape", "StepInputs", "plan_calls"]
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """What the planner has to know of a decoder package.
+
+    Attributes:
+        context: C, the most tokens that the state holds.
+        rows: R, the rows of the state.
+        functions: S of each function, among `decode` (1), `prefill` and `score`.
+        rotary, local_rotary: tables to send as `cos`, `sin` and `local_cos`, `local_sin`.
+        max_positions: rows of a table of learned positions; then `positions` is sent.
+        window: the sliding window of every layer that reads `attention_mask`, if they have one.
+        local_window: the window of the layers that read `local_attention_mask`, if there are such layers.
+        mask_value: what hides a row.
+        padding: a real token id, put behind the last token of a padded chunk.
+    """
+
+    context: int
+    rows: int
+    functions: Mapping[str, int]
+    rotary: RotaryParameters | None = None
+    local_rotary: RotaryParameters | None = None
+    max_positions: int | None = None
+    window: int | None = None
+    local_window: int | None = None
+    mask_value: float = MASK_VALUE
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.functions or min(self.functions.values()) < 1:
+            raise ValueError(f"a decoder has functions of at least one token, not {dict(self.functions)}")
+        if self.functions.get("decode", 1) != 1:
+            raise ValueError(f"decode takes one token, not {self.functions['decode']}")
+        largest = max(self.functions.values())
+        if self.context < 1 or self.context - 1 + largest > self.rows:
+            raise ValueError(f"{self.rows} rows are too few for a context of {self.context} and chunks of {largest}")
+        if self.max_positions is not None and self.context > self.max_positions:
+            raise ValueError(f"a context of {self.context} exceeds the {self.max_positions} learned positions")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of one function."""
+
+    function: str
+    chunk: Chunk
+
+
+def plan_calls(
+    tokens: int, *, position: int, shape: DecoderShape, need_logits_of: Literal["last", "all"] = "last"
+) -> list[Call]:
+    """The calls that write `tokens` tokens behind the `position` tokens that the state holds.
+
+    With "last" the final call returns the logits of the last token: chunks go through `prefill`, and a token that
+    stands alone at the end through `decode`. With "all" every call returns logits for each of its tokens, through
+    `score`. A package without the chunked function is called token by token through `decode`.
+
+    Raises:
+        ContextOverflowError: the tokens do not fit.
+    """
+    chunked = "prefill" if need_logits_of == "last" else "score"
+    name = chunked if chunked in shape.functions else "decode"
+    calls = [
+        Call(name, chunk)
+        for chunk in plan_prefill(tokens, position=position, chunk=shape.functions[name], capacity=shape.context)
+    ]
+    if need_logits_of == "last" and calls and calls[-1].chunk.count == 1 and "decode" in shape.functions:
+        calls[-1] = Call("decode", Chunk(slot=calls[-1].chunk.slot, count=1, size=1))
+    return calls
+
+
+class StepInputs:
+    """Builds the inputs of calls. For one session: it keeps the arrays of the last single-token call and updates them.
+
+    Kinds of rotary scaling that depend on a length take the package's context (see rotary.py for why).
+    """
+
+    def __init__(self, shape: DecoderShape) -> None:
+        self._shape = shape
+        self._rotary = {
+            prefix: RotaryTables(parameters, length=shape.context)
+            for prefix, parameters in (("", shape.rotary), ("local_", shape.local_rotary))
+            if parameters is not None
+        }
+        self._windows = {"attention_mask": shape.window}
+        if shape.local_window is not None:
+            self._windows["local_attention_mask"] = shape.local_window
+        self._masks = {
+            name: DecodeMask(shape.rows, window=window, mask_value=shape.mask_value)
+            for name, window in self._windows.items()
+        }
+        self._ids = np.zeros((1, 1), np.int32)
+        self._slot = np.zeros(1, np.int32)
+        self._position = np.zeros(1, np.int32)
+
+    def build(self, call: Call, ids: Sequence[int] | NDArray[np.integer]) -> dict[str, NDArray[Any]]:
+        """The inputs of `call` for its tokens.
+
+        Returns:
+            A new dict of `input_ids` int32 [1, S], `slot` int32 [1], `attention_mask` float32 [1, 1, S, R], and as the
+            shape says `local_attention_mask`, `cos` and `sin` float32 [1, 1, S, rotary_dim] (`local_cos`, `local_sin`),
+            `positions` int32 [S]; `last` int32 [1], the row whose logits come back, for `prefill`. The arrays of
+            a call of size 1 are reused: they hold until the next call of `build`, and must not be written.
+
+        Raises:
+            ValueError: `ids` has not the chunk's count of tokens, or the function another size.
+        """
+        chunk = call.chunk
+        if len(ids) != chunk.count or self._shape.functions.get(call.function) != chunk.size:
+            raise ValueError(f"{len(ids)} tokens are not the {chunk} of {call.function!r}")
+        inputs = self._one(chunk.slot, int(ids[0])) if chunk.size == 1 else self._many(chunk, ids)
+        if call.function == "prefill":
+            inputs["last"] = np.array([chunk.count - 1], np.int32)
+        return inputs
+
+    def _one(self, slot: int, token: int) -> dict[str, NDArray[Any]]:
+        self._ids[0, 0] = token
+        self._slot[0] = slot
+        inputs: dict[str, NDArray[Any]] = {"input_ids": self._ids, "slot": self._slot}
+        for name, mask in self._masks.items():
+            inputs[name] = mask.at(slot)
+        for prefix, tables in self._rotary.items():
+            inputs[f"{prefix}cos"], inputs[f"{prefix}sin"] = tables.at_one(slot)
+        if self._shape.max_positions is not None:
+            self._position[0] = slot
+            inputs["positions"] = self._position
+        return inputs
+
+    def _many(self, chunk: Chunk, ids: Sequence[int] | NDArray[np.integer]) -> dict[str, NDArray[Any]]:
+        shape = self._shape
+        padded = np.full((1, chunk.size), shape.padding, np.int32)
+        padded[0, : chunk.count] = ids
+        positions = np.arange(chunk.slot, chunk.slot + chunk.size, dtype=np.int32)
+        inputs: dict[str, NDArray[Any]] = {"input_ids": padded, "slot": np.array([chunk.slot], np.int32)}
+        for name, window in self._windows.items():
+            inputs[name] = attention_mask(
+                chunk.slot, chunk.size, shape.rows, window=window, mask_value=shape.mask_value
+            )
+        for prefix, tables in self._rotary.items():
+            inputs[f"{prefix}cos"], inputs[f"{prefix}sin"] = tables.at(positions)
+        if shape.max_positions is not None:  # padding may stand past the table's end
+            inputs["positions"] = np.minimum(positions, shape.max_positions - 1)
+        return inputs

@@ -1,0 +1,122 @@
+"""Inputs of calls: names, shapes, dtypes, contents."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lilims.context import (
+    Call,
+    Chunk,
+    DecoderShape,
+    RotaryParameters,
+    StepInputs,
+    attention_mask,
+    kv_state_bytes,
+    plan_calls,
+    rotary_tables,
+)
+
+GLOBAL, LOCAL = RotaryParameters(rotary_dim=16, theta=1e6), RotaryParameters(rotary_dim=8)
+FUNCTIONS = {"decode": 1, "prefill": 4, "score": 4}
+GEMMA = DecoderShape(32, 64, FUNCTIONS, rotary=GLOBAL, local_rotary=LOCAL, local_window=3, padding=9)
+NEO = DecoderShape(32, 64, FUNCTIONS, max_positions=32, local_window=5, mask_value=-5e3)
+MISTRAL = DecoderShape(32, 64, FUNCTIONS, rotary=GLOBAL, window=6)
+SHAPES = {"gemma": GEMMA, "neo": NEO, "mistral": MISTRAL}
+
+
+def expected(shape: DecoderShape, call: Call, ids: list[int]) -> dict[str, np.ndarray]:
+    """The inputs by the contract's words, each computed on its own."""
+    chunk = call.chunk
+    positions = [chunk.slot + i for i in range(chunk.size)]
+    want = {
+        "input_ids": np.array([ids + [shape.padding] * (chunk.size - chunk.count)], np.int32),
+        "slot": np.array([chunk.slot], np.int32),
+        "attention_mask": attention_mask(
+            chunk.slot, chunk.size, shape.rows, window=shape.window, mask_value=shape.mask_value
+        ),
+    }
+    if shape.local_window is not None:
+        want["local_attention_mask"] = attention_mask(
+            chunk.slot, chunk.size, shape.rows, window=shape.local_window, mask_value=shape.mask_value
+        )
+    if shape.rotary is not None:
+        want["cos"], want["sin"] = rotary_tables(shape.rotary, positions)
+    if shape.local_rotary is not None:
+        want["local_cos"], want["local_sin"] = rotary_tables(shape.local_rotary, positions)
+    if shape.max_positions is not None:
+        want["positions"] = np.array([min(p, shape.max_positions - 1) for p in positions], np.int32)
+    if call.function == "prefill":
+        want["last"] = np.array([chunk.count - 1], np.int32)
+    return want
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("logits", ["last", "all"])
+def test_a_session_gets_the_inputs_of_the_contract(shape: DecoderShape, logits: str) -> None:
+    steps, position = StepInputs(shape), 0
+    for turn in [6, 1, 1, 1, 5, 2, 1, 4, 1, 1, 9]:
+        ids = list(range(100 + position, 100 + position + turn))
+        for call in plan_calls(turn, position=position, shape=shape, need_logits_of=logits):  # type: ignore[arg-type]
+            part = ids[call.chunk.slot - position :][: call.chunk.count]
+            got, want = steps.build(call, part), expected(shape, call, part)
+            assert got.keys() == want.keys()
+            for name, value in want.items():
+                np.testing.assert_array_equal(got[name], value, err_msg=f"{name} of {call}")
+                assert got[name].dtype == value.dtype and got[name].flags.c_contiguous, name
+        position += turn
+    assert position == shape.context
+
+
+def test_the_length_of_dynamic_rules_is_the_context() -> None:
+    rule = RotaryParameters(rotary_dim=8, kind="dynamic", factor=2.0, original_context=16)
+    shape = DecoderShape(32, 64, FUNCTIONS, rotary=rule)
+    for function, size in (("decode", 1), ("prefill", 4)):
+        inputs = StepInputs(shape).build(Call(function, Chunk(3, 1, size)), [7])
+        np.testing.assert_array_equal(inputs["cos"][:, :, :1], rotary_tables(rule, [3], length=32)[0])
+
+
+def test_the_dict_is_new_and_the_arrays_of_decoding_are_not() -> None:
+    steps = StepInputs(GEMMA)
+    first = steps.build(Call("decode", Chunk(0, 1, 1)), [1])
+    first_mask = first.pop("attention_mask")  # as Core ML's predict, which changes the dict that it is given
+    second = steps.build(Call("decode", Chunk(1, 1, 1)), [2])
+    assert second["attention_mask"] is first_mask and second.keys() == first.keys() | {"attention_mask"}
+
+
+@pytest.mark.parametrize(
+    ("call", "ids"),
+    [
+        (Call("prefill", Chunk(0, 2, 4)), [1]),
+        (Call("prefill", Chunk(0, 2, 3)), [1, 2]),
+        (Call("prefill_512", Chunk(0, 2, 4)), [1, 2]),
+    ],
+    ids=str,
+)
+def test_tokens_that_are_not_the_calls_are_refused(call: Call, ids: list[int]) -> None:
+    with pytest.raises(ValueError, match="are not the"):
+        StepInputs(GEMMA).build(call, ids)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"functions": {}}, "functions of at least one token"),
+        ({"functions": {"decode": 2}}, "decode takes one token"),
+        ({"rows": 34}, "34 rows are too few"),
+        ({"max_positions": 31}, "exceeds the 31 learned positions"),
+    ],
+    ids=str,
+)
+def test_a_shape_that_cannot_work_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DecoderShape(**{"context": 32, "rows": 64, "functions": FUNCTIONS, **arguments})  # type: ignore[arg-type]
+
+
+def test_bytes_of_a_state() -> None:
+    assert kv_state_bytes(layers=22, kv_heads=4, rows=8256, head_dim=64) == 185_991_168
+    # stories260K: head_dim 8 stands as 32 in the state
+    state = np.zeros((2 * 5, 4, 576, 32), np.float16)
+    assert kv_state_bytes(layers=5, kv_heads=4, rows=576, head_dim=8) == state.nbytes
+    with pytest.raises(ValueError, match="at least 1"):
+        kv_state_bytes(layers=0, kv_heads=4, rows=576, head_dim=8)
