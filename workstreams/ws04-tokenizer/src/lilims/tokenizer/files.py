@@ -1,0 +1,53 @@
+"""Which files of a checkpoint are its tokenizer.
+
+Knows names. Must not know formats.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lilims.core.errors import TokenizerError
+
+__all__ = ["SIDE_FILES", "find_source", "tokenizer_files"]
+
+SIDE_FILES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+_HINT = "a tokenizer is tokenizer.json, tokenizer.model, or vocab.json with merges.txt"
+
+
+def find_source(path: Path) -> Path:
+    """The file that holds the vocabulary: `path` itself, or the first of the known names in the folder `path`.
+
+    Raises:
+        TokenizerError: there is none.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise TokenizerError("no such file or folder", where=path, hint=_HINT)
+    for name in ("tokenizer.json", "tokenizer.model", "vocab.json"):
+        if (path / name).is_file():
+            return path / name
+    raise TokenizerError("holds no tokenizer", where=path, hint=_HINT)
+
+
+def tokenizer_files(folder: Path | str) -> list[Path]:
+    """The files that `Tokenizer.load(folder)` reads, and the chat template: what a model folder needs a copy of.
+
+    Raises:
+        TokenizerError: the folder holds no tokenizer, or one of its two files is missing.
+    """
+    folder = Path(folder)
+    source = find_source(folder)
+    files = [source]
+    if source.name == "vocab.json":
+        merges = folder / "merges.txt"
+        if not merges.is_file():
+            raise TokenizerError("there is no merges.txt beside it", where=source, hint=_HINT)
+        files.append(merges)
+    return files + [folder / name for name in SIDE_FILES if (folder / name).is_file()]

@@ -1,0 +1,104 @@
+"""tokenizer.json, the one-file format of Hugging Face `tokenizers`.
+
+Knows the library. Must not know other formats; gpt2.py hands it a tokenizer that it has put together.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from lilims.core.errors import TokenizerError
+
+from .decoding import ByteDecoding, Piece, Strip, WindowDecoding, byte_level_bytes, marker_bytes
+from .parts import MARKER, Decoding, Parts
+
+__all__ = ["load", "parts_of"]
+
+_LIMIT = 256 << 20
+
+
+def load(path: Path) -> Parts:
+    """Reads tokenizer.json. Its truncation and padding are switched off: they are settings of a training run.
+
+    Raises:
+        TokenizerError: too large, not JSON, or not a tokenizer that the library knows.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        if path.stat().st_size > _LIMIT:
+            raise TokenizerError(f"larger than {_LIMIT} bytes", where=path, hint="this is not a tokenizer")
+        backend = Tokenizer.from_str(path.read_text("utf-8"))
+    except OSError as exc:
+        raise TokenizerError(f"cannot be read: {exc.strerror}", where=path) from exc
+    except TokenizerError:
+        raise
+    except Exception as exc:  # the library raises plain Exception
+        hint = "fetch the file again; if it is intact, upgrade the package `tokenizers`"
+        raise TokenizerError(f"not a tokenizer: {exc}", where=path, hint=hint) from exc
+    backend.no_truncation()
+    backend.no_padding()
+    return parts_of(backend)
+
+
+def parts_of(backend: Any) -> Parts:
+    """The parts of a `tokenizers.Tokenizer`."""
+    added = backend.get_added_tokens_decoder()
+    size: int = max(backend.get_vocab_size(with_added_tokens=True), *(i + 1 for i in added), 0)
+    lock = threading.Lock()
+
+    def encode(text: str, add_special_tokens: bool, parse_special: bool) -> list[int]:
+        with lock:  # the switch belongs to the tokenizer, not to the call
+            backend.encode_special_tokens = not parse_special
+            ids: list[int] = backend.encode(text, add_special_tokens=add_special_tokens).ids
+        return ids
+
+    return Parts(
+        encode=encode,
+        decoding=_decoding(backend, frozenset(i for i, token in added.items() if token.special)),
+        size=size,
+        token_to_id=backend.token_to_id,
+        id_to_token=backend.id_to_token,
+    )
+
+
+def _decoding(backend: Any, special: frozenset[int]) -> Decoding:
+    """A table of bytes where the decoder is one of the two common kinds, else the library itself."""
+    decoder = json.loads(backend.decoder.__getstate__()) if backend.decoder is not None else {}
+    steps = decoder.get("decoders", []) if decoder.get("type") == "Sequence" else [decoder]
+    if [step.get("type") for step in steps] == ["ByteLevel"]:
+
+        def byte_level(token: int) -> Piece | None:
+            text = backend.id_to_token(token)
+            return None if text is None else byte_level_bytes(text)
+
+        return ByteDecoding(byte_level, special)
+    strip = _llama_strip(steps)
+    if strip is None:
+        return WindowDecoding(backend)
+
+    def marked(token: int) -> Piece | None:
+        text = backend.id_to_token(token)
+        return None if text is None else marker_bytes(text)
+
+    return ByteDecoding(marked, special, strip=strip, errors="lilims.each-byte")
+
+
+def _llama_strip(steps: list[dict[str, Any]]) -> Strip | None:
+    """How a decoder of the Llama family treats leading spaces; None where it is not one.
+
+    [Replace ▁ by a space, ByteFallback, Fuse] and perhaps [Strip one space on the left], as
+    transformers' `convert_slow_tokenizer` writes it. Invalid UTF-8 is replaced by SentencePiece's rule, byte by byte;
+    the library would replace the valid characters beside it too, which no stream could do.
+    """
+    replace = {"type": "Replace", "pattern": {"String": MARKER}, "content": " "}
+    family = [replace, {"type": "ByteFallback"}, {"type": "Fuse"}]
+    if steps[:3] != family:
+        return None
+    rest = steps[3:]
+    if not rest:
+        return "none"
+    return "one" if rest == [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] else None

@@ -1,0 +1,54 @@
+"""What every source format comes down to.
+
+Knows the shape of a loaded tokenizer. Must not know any format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["MARKER", "Decoding", "Parts", "Stream"]
+
+MARKER = "▁"
+"""U+2581, which stands for a space in the pieces of SentencePiece."""
+
+
+class Stream(Protocol):
+    """Text that grows with every id."""
+
+    def push(self, token: int) -> str:
+        """The text that `token` settles; empty while a character is incomplete."""
+
+    def finish(self) -> str:
+        """What is left; an incomplete character becomes U+FFFD."""
+
+
+class Decoding(Protocol):
+    """From ids to text; special tokens are left out where `skip_special` is set, unknown ids always."""
+
+    def decode(self, ids: Iterable[int], skip_special: bool) -> str: ...
+
+    def stream(self, skip_special: bool) -> Stream: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A tokenizer as its source file gives it.
+
+    Attributes:
+        encode: text, add_special_tokens, parse_special -> ids.
+        decoding: ids -> text.
+        size: one more than the largest id.
+        token_to_id, id_to_token: the vocabulary, added tokens included.
+        bos, eos: ids, where the source itself names them.
+    """
+
+    encode: Callable[[str, bool, bool], list[int]]
+    decoding: Decoding
+    size: int
+    token_to_id: Callable[[str], int | None]
+    id_to_token: Callable[[int], str | None]
+    bos: int | None = None
+    eos: int | None = None
