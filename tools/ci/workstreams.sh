@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Runs the tests of each member in its own folder and environment: proves that what it declares is all it needs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+for folder in shared workstreams/ws*/; do
+    [ -f "$folder/pyproject.toml" ] || continue
+    printf '\n--- %s\n' "$folder"
+    (cd "$folder" && hatch test)
+done
