@@ -61,7 +61,7 @@ def load_quantized(folder: Path, scheme: str) -> Any:
     return model
 
 
-def greedy(model: Any, prompt: list[int]) -> tuple[list[int], float]:
+def continuation(model: Any, prompt: list[int]) -> tuple[list[int], float]:
     """A greedy continuation, and the least gap between the two top logits on the way."""
     import torch
 
@@ -75,16 +75,18 @@ def greedy(model: Any, prompt: list[int]) -> tuple[list[int], float]:
     return ids[len(prompt) :], gap
 
 
-def reference(folder: Path, scheme: str, prompt: list[int]) -> dict[str, np.ndarray]:
+def reference(folder: Path, scheme: str, prompt: list[int], *, greedy: bool = True) -> dict[str, np.ndarray]:
     """Logits [n, vocab] of the prompt, and the greedy continuation."""
     import torch
 
     model = load_quantized(folder, scheme)
     with torch.no_grad():
         logits = model(torch.tensor([prompt])).logits[0].numpy()
-    continuation, gap = greedy(model, prompt)
+    if not greedy:
+        return {f"logits_{scheme}": logits}
+    following, gap = continuation(model, prompt)
     print(f"  {scheme}: least gap between the top logits {gap:.4f}, their deviation {logits.std():.3f}")
-    return {f"logits_{scheme}": logits, f"greedy_{scheme}": np.array(continuation, np.int32)}
+    return {f"logits_{scheme}": logits, f"greedy_{scheme}": np.array(following, np.int32)}
 
 
 def main() -> None:

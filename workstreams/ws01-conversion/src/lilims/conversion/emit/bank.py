@@ -38,17 +38,18 @@ class Bank:
         """Whether there is such a tensor."""
         return role in self._stored
 
-    def array(self, role: str) -> Any:
-        """The fp16 array of a tensor that was kept dense."""
-        stored = self._stored[role]
-        assert isinstance(stored, Dense), role
-        return stored.values
-
     def use(self, role: str) -> Any:
         """The tensor as a MIL value of type fp16; the same value when it is used twice (a tied table)."""
         if role not in self._used:
             self._used[role] = self._emit(role, self._stored[role])
         return self._used[role]
+
+    def zeros(self, size: int) -> Any:
+        """fp16 zeros [size]: the bias of a linear without one. coremltools would write its own for every such op."""
+        name = f"zeros_{size}"
+        if name not in self._used:
+            self._used[name] = self._const(name, "values", np.zeros(size, np.float16))
+        return self._used[name]
 
     def _emit(self, role: str, stored: Stored) -> Any:
         name = role.replace(".", "_")

@@ -47,11 +47,9 @@ def norm(x: Any, spec: Norm, bank: Bank, role: str) -> Any:
     [-1, 1], so no square overflows, and eps / m² is computed as (sqrt(eps) / m)², since an eps of 1e-6 is subnormal.
     """
     if spec.kind == "layer":
-        beta = bank.array(f"{role}.bias") if spec.bias else None
-        return mb.layer_norm(
-            x=x, axes=[-1], gamma=bank.use(f"{role}.weight"), epsilon=np.float16(spec.eps),
-            **({"beta": bank.use(f"{role}.bias")} if beta is not None else {}),
-        )  # fmt: skip
+        gamma = bank.use(f"{role}.weight")
+        beta = bank.use(f"{role}.bias") if spec.bias else bank.zeros(gamma.shape[0])
+        return mb.layer_norm(x=x, axes=[-1], gamma=gamma, beta=beta, epsilon=np.float16(spec.eps))
     peak = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[-1], keep_dims=True), y=_NORM_FLOOR)
     y = mb.real_div(x=x, y=peak)
     root = mb.real_div(x=np.float16(np.sqrt(spec.eps)), y=peak)
@@ -62,8 +60,8 @@ def norm(x: Any, spec: Norm, bank: Bank, role: str) -> Any:
 
 def linear(x: Any, bank: Bank, role: str) -> Any:
     """x [1, S, in] → [1, S, out]."""
-    bias = f"{role}.bias"
-    return mb.linear(x=x, weight=bank.use(f"{role}.weight"), **({"bias": bank.use(bias)} if bank.has(bias) else {}))
+    weight, bias = bank.use(f"{role}.weight"), f"{role}.bias"
+    return mb.linear(x=x, weight=weight, bias=bank.use(bias) if bank.has(bias) else bank.zeros(weight.shape[0]))
 
 
 def _heads(x: Any, heads: int, dim: int, tokens: int) -> Any:

@@ -27,6 +27,7 @@ def build(spec: DecoderSpec, shapes: Shapes, bank: Bank, *, fused_attention: boo
         bank.new_function()
         program.add_function(plan.name, _function(spec, shapes, plan, bank, fused_attention))
     program.default_function_name = shapes.functions[0].name
+    program.export_as_multifunction = True  # else the package describes the default function alone
     return program
 
 
@@ -70,7 +71,8 @@ def _function(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan, bank: Bank,
         if "last" in function.inputs:
             x = mb.gather(x=x, indices=function.inputs["last"], axis=1, batch_dims=0, validate_indices=False)
         x = norm(x, spec.final_norm, bank, "final_norm")
-        function.set_outputs([mb.linear(x=x, weight=bank.use("embedding" if spec.tied else "head"), name="logits")])
+        head = bank.use("embedding" if spec.tied else "head")
+        function.set_outputs([mb.linear(x=x, weight=head, bias=bank.zeros(head.shape[0]), name="logits")])
     return function
 
 
