@@ -105,7 +105,7 @@ def main() -> None:
             arrays = {"prompt": np.array(prompt, np.int32)}
             for scheme in SCHEMES:
                 arrays |= reference(folder, scheme, prompt)
-            np.savez_compressed(REFERENCES / f"{name}.npz", **arrays)
+            np.savez_compressed(REFERENCES / f"{name}.npz", allow_pickle=False, **arrays)
     versions = {
         "torch": torch.__version__,
         "transformers": transformers.__version__,

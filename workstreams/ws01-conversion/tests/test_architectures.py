@@ -35,7 +35,9 @@ def test_every_role_has_a_source(name: str) -> None:
 @pytest.mark.parametrize("name", supported())
 def test_every_table_entry_is_a_role_of_some_config(name: str) -> None:
     switches: list[dict[str, Any]] = [{}, {"tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True}]
-    roles = {r.split(".", 2)[-1] if r.startswith("layers.") else r for s in switches for r, _ in spec_of(name, **s).roles()}
+    roles = {
+        r.split(".", 2)[-1] if r.startswith("layers.") else r for s in switches for r, _ in spec_of(name, **s).roles()
+    }
     assert set(architecture_for({"model_type": name}, WHERE).tensors) == roles
 
 

@@ -33,7 +33,11 @@ def shard(folder: Path) -> None:
         data = b""
         for name in part:
             raw = checkpoint.tensor(name).tobytes()
-            header[name] = {"dtype": "F32", "shape": checkpoint.shape(name), "data_offsets": [len(data), len(data) + len(raw)]}
+            header[name] = {
+                "dtype": "F32",
+                "shape": checkpoint.shape(name),
+                "data_offsets": [len(data), len(data) + len(raw)],
+            }
             data += raw
             weight_map[name] = f"part-{index}.safetensors"
         write(folder / f"part-{index}.safetensors", header, data)

@@ -46,12 +46,14 @@ def histogram(function: Any) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-CASES = [(name, scheme, "sdpa") for name in supported() for scheme in ("fp16", "int4")] + [("llama", "fp16", "decomposed")]
+CASES = [(name, scheme, "sdpa") for name in supported() for scheme in ("fp16", "int4")] + [
+    ("llama", "fp16", "decomposed")
+]
 
 
 @pytest.mark.parametrize(("name", "scheme", "attention"), CASES, ids=["-".join(c) for c in CASES])
 def test_golden_op_histogram(converted: Callable[..., Path], name: str, scheme: str, attention: str) -> None:
-    """Pins the operators of each function. After a wanted change: LILIMS_RECORD=1 pytest this file, and read the diff."""
+    """Pins the operators of each function. After a wanted change run this file with LILIMS_RECORD=1 and read the diff."""
     key = f"{name}-{scheme}-{attention}"
     found = {n: histogram(f) for n, f in functions_of(converted(name, scheme, attention)).items()}
     golden = json.loads(HISTOGRAMS.read_text()) if HISTOGRAMS.exists() else {}

@@ -54,7 +54,8 @@ def log_likelihoods(logits: NDArray[np.float32], ids: Sequence[int]) -> NDArray[
     wide = logits[:-1].astype(np.float64)
     wide -= wide.max(axis=1, keepdims=True)
     chosen = wide[np.arange(len(wide)), np.asarray(ids[1:])]
-    return chosen - np.log(np.exp(wide).sum(axis=1))
+    found: NDArray[np.float64] = chosen - np.log(np.exp(wide).sum(axis=1))
+    return found
 
 
 def perplexity(model: Scorer, ids: Sequence[int], *, window: int | None = None) -> Perplexity:

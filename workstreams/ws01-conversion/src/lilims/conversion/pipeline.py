@@ -219,7 +219,8 @@ def _licence(folder: Path) -> str | None:
     card = folder / "README.md"
     if not card.is_file():
         return None
-    head = card.open(encoding="utf-8", errors="replace").read(4096)
+    with card.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(4096)
     found = re.match(r"---\n(?:.*\n)*?license:\s*([\w.-]+)\s*\n(?:.*\n)*?---", head)
     return found[1] if found else None
 

@@ -59,7 +59,7 @@ class Quantized:
     @property
     def group_size(self) -> int:
         """Values that share a scale; K when there is one scale per output channel."""
-        return self.codes.shape[1] // self.scale.shape[1]
+        return int(self.codes.shape[1] // self.scale.shape[1])
 
     @property
     def bits(self) -> float:

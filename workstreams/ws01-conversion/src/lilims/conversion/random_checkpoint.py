@@ -58,7 +58,9 @@ def _write(path: Path, shapes: dict[str, tuple[int, ...]], random: np.random.Gen
             mean, scale = _distribution(name, shape)
             left = math.prod(shape)
             while left:
-                part = random.standard_normal(min(left, _CHUNK), dtype=np.float32) * np.float32(scale) + np.float32(mean)
+                part = random.standard_normal(min(left, _CHUNK), dtype=np.float32) * np.float32(scale) + np.float32(
+                    mean
+                )
                 file.write(part.astype(numpy_dtype).tobytes())
                 left -= len(part)
 

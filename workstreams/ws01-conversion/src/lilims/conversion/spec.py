@@ -110,22 +110,20 @@ class DecoderSpec:
 
 
 def _norm_roles(role: str, norm: Norm, size: int) -> list[tuple[str, tuple[int, ...]]]:
-    return [(f"{role}.weight", (size,))] + ([(f"{role}.bias", (size,))] if norm.bias else [])
+    shape: tuple[int, ...] = (size,)
+    return [(f"{role}.{part}", shape) for part in (("weight", "bias") if norm.bias else ("weight",))]
 
 
 def _layer_roles(layer: Layer, hidden: int) -> list[tuple[str, tuple[int, ...]]]:
     attention, mlp = layer.attention, layer.mlp
     queries, keys = attention.heads * attention.head_dim, attention.kv_heads * attention.head_dim
-    linears = [
-        ("attention", attention.biases, {"q": (queries, hidden), "k": (keys, hidden), "v": (keys, hidden), "o": (hidden, queries)}),
-        ("mlp", mlp.biases, {
-            **({"gate": (mlp.width, hidden)} if mlp.kind == "gated" else {}),
-            "up": (mlp.width, hidden), "down": (hidden, mlp.width),
-        }),
-    ]  # fmt: skip
+    projections = {"q": (queries, hidden), "k": (keys, hidden), "v": (keys, hidden), "o": (hidden, queries)}
+    wide = {"up": (mlp.width, hidden), "down": (hidden, mlp.width)}
+    if mlp.kind == "gated":
+        wide = {"gate": (mlp.width, hidden), **wide}
     found = _norm_roles("attention_norm", layer.attention_norm, hidden)
     found += _norm_roles("mlp_norm", layer.mlp_norm, hidden)
-    for block, biases, shapes in linears:
+    for block, biases, shapes in (("attention", attention.biases, projections), ("mlp", mlp.biases, wide)):
         for name, shape in shapes.items():
             found.append((f"{block}.{name}.weight", shape))
             if name in biases:

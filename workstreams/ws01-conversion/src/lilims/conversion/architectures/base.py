@@ -80,9 +80,7 @@ class Config:
         for key, value in wanted.items():
             found = self.values.get(key)
             if found is not None and found != value:
-                raise UnsupportedModelError(
-                    f"{key!r} is {found!r}; lilims supports {value!r} only", where=self.where
-                )
+                raise UnsupportedModelError(f"{key!r} is {found!r}; lilims supports {value!r} only", where=self.where)
 
     def divides(self, whole: str, value: int, part: int) -> int:
         """`value // part`, which must have no remainder."""

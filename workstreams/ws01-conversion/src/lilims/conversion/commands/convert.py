@@ -27,21 +27,32 @@ _EPILOG = "Example: lilims convert ./TinyStories-1M -o tiny --quantize int8"
 @cli.command("convert", epilog=_EPILOG)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model folder to make.")
-@click.option("--quantize", type=click.Choice(["fp16", "int8", "int4"]), default="int4", show_default=True,
-              help="Scheme of the weight matrices.")
-@click.option("--group-size", type=int, default=32, show_default=True,
-              help="Values that share a scale: 16, 32, 64 or 128.")
+@click.option(
+    "--quantize",
+    type=click.Choice(["fp16", "int8", "int4"]),
+    default="int4",
+    show_default=True,
+    help="Scheme of the weight matrices.",
+)
+@click.option(
+    "--group-size", type=int, default=32, show_default=True, help="Values that share a scale: 16, 32, 64 or 128."
+)
 @click.option("--context", type=int, help="Tokens of the KV cache [default: the model's own, at most 8192].")
 @click.option("--name", help="Name of the model [default: the source folder's].")
-@click.option("--attention", type=click.Choice(["sdpa", "decomposed"]), default="sdpa", show_default=True,
-              help="The iOS 18 attention op, or matmul and softmax.")
+@click.option(
+    "--attention",
+    type=click.Choice(["sdpa", "decomposed"]),
+    default="sdpa",
+    show_default=True,
+    help="The iOS 18 attention op, or matmul and softmax.",
+)
 @click.option("--force", is_flag=True, help="Replace the output folder.")
 def command(source: Path, output: Path, **options: Any) -> None:
     """Convert SOURCE, a Hugging Face folder (config.json and safetensors), into a Core ML model folder.
 
-    The folder holds model.mlpackage, manifest.json and the tokenizer's files; `lilims run` and `lilims inspect` take it.
-    Architectures: see `lilims convert --help` in the guide, or convert: an unknown one lists what is supported.
-    """  # fmt: skip
+    The folder holds model.mlpackage, manifest.json and the tokenizer's files; `lilims run` and `lilims inspect` take
+    it. A model_type that is not supported is refused with the list of those that are.
+    """
     from lilims.core.events import Event, listening
 
     from ..pipeline import convert

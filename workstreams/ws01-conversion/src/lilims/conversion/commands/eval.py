@@ -28,12 +28,13 @@ def command(model: str, text: Path, window: int | None, parse_special: bool, thr
     The text is cut into windows that do not overlap; the rest that does not fill one is left out, as llama.cpp does.
     """
     from lilims.core.events import Event, listening
+    from lilims.core.locate import locate
     from lilims.runtime import load
 
     from ..evaluate import perplexity
 
     words = read_text(text)
-    loaded = load(model, precision="exact", threads=threads)
+    loaded = load(locate(model), precision="exact", threads=threads)
     ids = loaded.tokenizer.encode(words, parse_special=parse_special)
     with console.progress("evaluating", total=1.0) as advance:
 

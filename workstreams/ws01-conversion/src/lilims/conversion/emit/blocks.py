@@ -90,8 +90,8 @@ def _widen(x: Any, dim: int) -> Any:
 def _write(step: StepInputs, index: int, rows: Any) -> None:
     """Writes K or V [1, KV, S, E] at `slot` of the state's index-th layer."""
     heads, dim = rows.shape[1], step.state_dim
-    begin = mb.concat(values=[np.int32([index, 0]), step.slot, np.int32([0])], axis=0)
-    end = mb.concat(values=[np.int32([index + 1, heads]), step.slot_end, np.int32([dim])], axis=0)
+    begin = mb.concat(values=[np.array([index, 0], np.int32), step.slot, np.zeros(1, np.int32)], axis=0)
+    end = mb.concat(values=[np.array([index + 1, heads], np.int32), step.slot_end, np.array([dim], np.int32)], axis=0)
     written = mb.slice_update(x=step.cache, update=rows, begin=begin, end=end)
     step.cache = mb.coreml_update_state(state=step.state, value=written)
 
@@ -99,9 +99,7 @@ def _write(step: StepInputs, index: int, rows: Any) -> None:
 def _read(step: StepInputs, index: int) -> Any:
     """The state's index-th layer, [1, KV, R, E]."""
     heads = step.cache.shape[1]
-    return mb.slice_by_index(
-        x=step.cache, begin=[index, 0, 0, 0], end=[index + 1, heads, step.rows, step.state_dim]
-    )
+    return mb.slice_by_index(x=step.cache, begin=[index, 0, 0, 0], end=[index + 1, heads, step.rows, step.state_dim])
 
 
 def attention(x: Any, spec: Attention, bank: Bank, role: str, layer: int, step: StepInputs) -> Any:

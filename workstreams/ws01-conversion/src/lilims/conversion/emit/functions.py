@@ -15,7 +15,7 @@ from coremltools.converters.mil.mil import Function, Program, types
 from ..shapes import STATE, FunctionPlan, Shapes
 from ..spec import DecoderSpec
 from .bank import Bank
-from .blocks import StepInputs, attention, linear, mlp, norm
+from .blocks import StepInputs, attention, mlp, norm
 
 __all__ = ["build"]
 

@@ -1,0 +1,176 @@
+"""Every test runs with data and settings of its own; nothing here converts or runs a package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lilims.core.console import console
+from lilims.core.manifest import Manifest, describe_files, write_manifest
+from lilims.core.settings import settings
+from lilims.runtime.statistics import Statistics
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name in ("LILIMS_EXECUTOR", "LILIMS_THREADS", "LILIMS_LOG", "LILIMS_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LILIMS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LILIMS_CONFIG", str(tmp_path / "config.toml"))
+    settings.cache_clear()
+    yield tmp_path / "home"
+    settings.cache_clear()
+    console.json = console.quiet = False
+
+
+def write_model(folder: Path, *, name: str = "tiny", scheme: str = "int4", lilims: str | None = None) -> Manifest:
+    """A model folder with a package that holds no program; returns its manifest."""
+    from lilims.core import version
+
+    package = folder / "model.mlpackage"
+    package.mkdir(parents=True)
+    (package / "Manifest.json").write_text(json.dumps({"scheme": scheme}))
+    manifest = Manifest.model_validate(
+        {
+            "name": name,
+            "source": {"kind": "huggingface", "name": "stories", "sha256": "0" * 64},
+            "architecture": {
+                "model_type": "llama", "layers": 2, "hidden_size": 8, "heads": 2, "kv_heads": 1, "head_dim": 4,
+                "vocab_size": 50, "parameters": 1_000_000,
+            },
+            "positions": {"kind": "rotary", "rotary": {"rotary_dim": 4}},
+            "tokens": {"bos": 0, "eos": [0]},
+            "context": 64,
+            "state": {"shape": [4, 1, 96, 32]},
+            "functions": {"decode": {"tokens": 1, "rows": 96, "logits": "last"}},
+            "quantization": {
+                "scheme": scheme, "bits_per_weight": {"fp16": 16.0, "int4": 4.6}[scheme], "tensors": {},
+            },
+            "compatible_runtime": ">=0.1",
+            "tools": {"lilims": lilims or version()},
+            "files": {name: record.model_dump() for name, record in describe_files(folder).items()},
+        }
+    )  # fmt: skip
+    write_manifest(folder, manifest)
+    return manifest
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands in for the checkpoint that ships with the package."""
+    from lilims.models import names
+
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "heldout.txt").write_text("one two three " * 400)
+    monkeypatch.setattr(names, "builtin_checkpoint", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def conversions(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Stands in for `lilims.conversion.convert`; notes how it is called."""
+    import lilims.conversion
+    from lilims.conversion import pipeline
+    from lilims.core.files import new_directory
+
+    seen: list[dict[str, Any]] = []
+
+    def convert(source: Path, out: Path, **options: Any) -> pipeline.Conversion:
+        seen.append({"source": source, "out": out, **options})
+        with new_directory(out, force=options["force"]) as folder:
+            manifest = write_model(folder, name=options["name"], scheme=options["quantize"])
+        return pipeline.Conversion(out, manifest, {"quantize": 0.5, "serialize": 1.0})
+
+    monkeypatch.setattr(pipeline, "convert", convert)
+    assert lilims.conversion.convert is convert
+    return seen
+
+
+@dataclass
+class FakeTokenizer:
+    """A word, an id."""
+
+    def encode(self, text: str, *, parse_special: bool = False) -> list[int]:
+        return [len(word) for word in text.split()]
+
+
+@dataclass
+class FakeModel:
+    """What `load` gives: tells a fixed story.
+
+    Attributes:
+        asked: what generations were asked for.
+    """
+
+    folder: Path
+    manifest: Manifest
+    pieces: Sequence[str] = (", there", " was", " a fox", ".\n", "The", " end")
+    executor: str = "portable"
+    fails_after: int | None = None
+    error: BaseException | None = None
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    stats: Statistics = field(default_factory=Statistics)
+    tokenizer: FakeTokenizer = field(default_factory=FakeTokenizer)
+    context: int = 64
+
+    def generate(self, prompt: str, **options: Any) -> Iterator[str]:
+        self.asked.append({"prompt": prompt, **options})
+        self.stats = Statistics(
+            prompt_tokens=3, generated_tokens=6, time_to_first_token=0.05, prefill_seconds=0.03, decode_seconds=0.1,
+            finish_reason=None if self.error else "stop", seed=options.get("seed"),
+        )  # fmt: skip
+        for index, piece in enumerate(self.pieces):
+            if self.error is not None and index == self.fails_after:
+                raise self.error
+            yield piece
+
+    def generate_tokens(self, prompt: Any, **options: Any) -> Iterator[str]:
+        return self.generate(prompt, **options)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> tuple[list[FakeModel], dict[str, Any]]:
+    """Stands in for `lilims.runtime.load`: the models it made, and fields for the next ones."""
+    import lilims.runtime
+    from lilims.core.manifest import read_manifest
+    from lilims.runtime import model
+
+    made: list[FakeModel] = []
+    settings_of_next: dict[str, Any] = {}
+
+    def load(path: Path, **options: Any) -> FakeModel:
+        made.append(FakeModel(path, read_manifest(path), **settings_of_next))
+        made[-1].asked.append({"load": options})
+        return made[-1]
+
+    monkeypatch.setattr(model, "load", load)
+    assert lilims.runtime.load is load
+    return made, settings_of_next
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def lilims(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `lilims …` in this process; returns the exit code."""
+    from lilims.core import cli
+    from lilims.models.commands import demo, run
+
+    class Entry:
+        def __init__(self, name: str, made: Any) -> None:
+            self.name, self.module, self.value, self._made = name, f"lilims.models.commands.{name}", name, made
+
+        def load(self) -> Any:
+            return self._made
+
+    entries = [Entry("run", run.command), Entry("demo", demo.command)]
+    monkeypatch.setattr(cli, "entry_points", lambda group: entries)
+    return lambda *arguments: cli.run(list(arguments))
