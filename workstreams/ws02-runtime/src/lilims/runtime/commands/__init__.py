@@ -1,0 +1,1 @@
+"""The commands `lilims inspect` and `lilims doctor`."""

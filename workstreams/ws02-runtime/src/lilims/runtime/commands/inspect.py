@@ -1,0 +1,192 @@
+"""Show what is in a model folder or any .mlpackage.
+
+Knows how a package's description is drawn. Must not know how packages are read or run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lilims.core import cli
+from lilims.core.console import bytes_text, console, one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    from lilims.core.manifest import Manifest
+
+    from ..portable.describe import FeatureInfo, FunctionInfo, PackageInfo
+
+__all__ = ["command"]
+
+_BAR = 12  # cells of the widest bar
+
+
+@cli.command("inspect", epilog="Example: lilims inspect ./tiny --json")
+@cli.model_argument
+def command(model: str) -> None:
+    """Functions, inputs, outputs, state, operators, weights by scheme and memory of MODEL.
+
+    MODEL is a model folder, an installed name, or any ML Program package, whoever made it. Weights are not read.
+    """
+    from lilims.core.locate import locate
+    from lilims.core.manifest import read_manifest
+
+    from ..portable.describe import describe_package
+
+    found = locate(model)
+    manifest = None if found.suffix == ".mlpackage" else read_manifest(found)
+    info = describe_package(found / manifest.package if manifest else found)
+    problem = _contract_problem(manifest, Path(info.path)) if manifest else None
+    value = {**info.as_dict(), "memory": _memory(info)}
+    if manifest:
+        value["contract"] = {"name": manifest.contract, "holds": problem is None, "problem": problem}
+        value["manifest"] = manifest.model_dump(mode="json", exclude={"files"})
+    console.result("package", value, lambda out: _draw(out, info, manifest, problem))
+
+
+def _contract_problem(manifest: Manifest, package: Path) -> str | None:
+    """What the package does not keep of its contract, or None."""
+    from lilims.core.errors import ContractError
+
+    from .. import contract
+
+    try:
+        contract.check(manifest, contract.read_interfaces(package), package=package.name)
+    except ContractError as error:
+        return str(error)
+    return None
+
+
+def _memory(info: PackageInfo) -> dict[str, int]:
+    """Bytes that running takes at this context, working memory left out.
+
+    The state is fp16 on a device; the portable executor keeps it in float32.
+    """
+    return {
+        "weights": info.weight_bytes,
+        "state": info.state_bytes,
+        "total": info.weight_bytes + info.state_bytes,
+        "state_portable": 2 * info.state_bytes,
+    }
+
+
+def _draw(out: RichConsole, info: PackageInfo, manifest: Manifest | None, problem: str | None) -> None:
+    _draw_title(out, info, manifest, problem)
+    names = [function.name for function in info.functions]
+    features = _table("Inputs, state, outputs", ["", "", "type", *names])
+    for kind, attribute in (("in", "inputs"), ("state", "states"), ("out", "outputs")):
+        _feature_rows(features, info.functions, kind, attribute)
+    operators = _table("Operators", ["", *names], right_from=1)
+    _operator_rows(operators, info.functions)
+    for table in (features, operators, _weights_table(info), _memory_table(info, manifest)):
+        out.print()
+        out.print(table)
+
+
+def _draw_title(out: RichConsole, info: PackageInfo, manifest: Manifest | None, problem: str | None) -> None:
+    if manifest is None:
+        out.print(f"[bold]{_text(info.path)}[/]  ML Program, specification {info.specification_version}")
+        if info.description:
+            out.print(_text(info.description), style="dim")
+        return
+    sizes, quantization = manifest.architecture, manifest.quantization
+    out.print(f"[bold]{_text(manifest.name)}[/] {_text(manifest.version)}  [dim]{_text(info.path)}[/]")
+    out.print(
+        f"{_text(sizes.model_type)}, {_millions(sizes.parameters)} parameters, {sizes.layers} layers, "
+        f"hidden {sizes.hidden_size}, {sizes.heads} heads over {sizes.kv_heads}, vocabulary {sizes.vocab_size}"
+    )
+    out.print(
+        f"{quantization.scheme}, {quantization.bits_per_weight:.2f} bits per weight, context {manifest.context}, "
+        f"made for {manifest.compute_units}"
+    )
+    if problem is None:
+        out.print(f"contract {manifest.contract}: [green]holds[/]")
+    else:
+        out.print(f"contract {manifest.contract}: [red]broken[/]  {_text(problem)}")
+
+
+def _table(title: str, columns: Iterable[str], *, right_from: int = 99) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(_text(column), justify="right" if index >= right_from else "left", no_wrap=True)
+    return table
+
+
+def _feature_rows(table: Table, functions: Iterable[FunctionInfo], kind: str, attribute: str) -> None:
+    """A row for each feature: its name, its type, and its shape in each function. `kind` stands on the first row."""
+    of: list[dict[str, FeatureInfo]] = [{f.name: f for f in getattr(function, attribute)} for function in functions]
+    for name in dict.fromkeys(name for features in of for name in features):
+        there = [features.get(name) for features in of]
+        dtypes = dict.fromkeys(feature.dtype for feature in there if feature)
+        shapes = (_shape(feature) for feature in there)
+        table.add_row(f"[dim]{kind}[/]", _text(name), "/".join(dtypes), *shapes)
+        kind = ""
+    table.add_section()
+
+
+def _shape(feature: FeatureInfo | None) -> str:
+    if feature is None:
+        return ""
+    return "×".join("?" if size is None else str(size) for size in feature.shape) or "scalar"
+
+
+def _operator_rows(table: Table, functions: tuple[FunctionInfo, ...]) -> None:
+    counts: Callable[[str], list[int]] = lambda op: [function.ops.get(op, 0) for function in functions]  # noqa: E731
+    known = dict.fromkeys(op for function in functions for op in function.ops)
+    for op in sorted(known, key=lambda op: (-max(counts(op)), op)):
+        table.add_row(_text(op), *(str(count or "") for count in counts(op)))
+    table.add_section()
+    table.add_row("all", *(str(sum(function.ops.values())) for function in functions))
+
+
+def _weights_table(info: PackageInfo) -> Table:
+    columns = ["scheme", "tensors", "parameters", "bits per weight", "bytes"]
+    table = _table("Weights", columns, right_from=1)
+    table.add_column("")
+    largest = max((group.bytes for group in info.weights), default=1) or 1
+    for group in info.weights:
+        table.add_row(
+            _text(group.scheme),
+            str(group.tensors),
+            _millions(group.parameters),
+            f"{group.bits_per_weight:.2f}",
+            bytes_text(group.bytes),
+            "━" * max(1, round(_BAR * group.bytes / largest)),
+        )
+    table.add_section()
+    bits = 8 * info.weight_bytes / info.parameters if info.parameters else 0.0
+    tensors = sum(group.tensors for group in info.weights)
+    table.add_row("all", str(tensors), _millions(info.parameters), f"{bits:.2f}", bytes_text(info.weight_bytes))
+    return table
+
+
+def _memory_table(info: PackageInfo, manifest: Manifest | None) -> Table:
+    memory = _memory(info)
+    table = _table(f"Memory at context {manifest.context}" if manifest else "Memory", ["", "bytes"], right_from=1)
+    table.add_column("", style="dim")
+    table.add_row("weights", bytes_text(memory["weights"]))
+    if info.state_bytes:
+        rows = f", {bytes_text(info.state_bytes / manifest.state.shape[2])} a token" if manifest else ""
+        portable = bytes_text(memory["state_portable"])
+        table.add_row("state", bytes_text(memory["state"]), f"fp16{rows}; {portable} in the portable executor")
+    table.add_section()
+    table.add_row("all", bytes_text(memory["total"]), "and working memory")
+    return table
+
+
+def _text(text: str) -> str:
+    """Text from outside for a cell or a line: no control characters, no markup."""
+    from rich.markup import escape
+
+    return escape(one_line(text))
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e9:.2f} G" if count >= 1e9 else f"{count / 1e6:.2f} M" if count >= 1e5 else str(count)

@@ -1,0 +1,200 @@
+"""One function of an ML Program becomes one ONNX model.
+
+Knows how a graph is put together: inputs, states, weights, outputs. Must not know any op (lowering/ops do), any
+fusion (fusion/ does) or ONNX Runtime (session.py does).
+
+    input  "in:<name>"                  fp16 inputs arrive as float32 and are rounded to fp16 first
+    input  "state:<name>"               a state's content before the call, where the function reads it
+    output "out:<name>"                 fp16 outputs leave as float32
+    output "new:<name>"                 a state's content after the call, where the function writes it
+    output "overflow"                   with "fp16": one value per rounded result, NaN where it is not finite
+
+A fusion may keep a state as rows: the state "<name>[<i>]" is row i of its first axis (`state_slot`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from lilims.core.errors import PackageError, UnsupportedError
+
+from .lowering import ops  # noqa: F401  (fills LOWERINGS)
+from .lowering.scope import ONNX_DTYPES, Precision, Scope, to_initializer
+from .program import Array, Function, Op, StateType, TensorType, Value
+
+__all__ = ["Graph", "Slot", "compile_function", "state_slot"]
+
+_OPSETS = {"": 24, "com.microsoft": 1}
+_IR_VERSION = 11
+_INLINE = 1024  # bytes: larger initializers stay outside the model, so that it is small and the weights are not copied
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A part of a state that the graph reads and perhaps writes: all of it, or one row of its first axis."""
+
+    state: str
+    row: int | None
+    input: str
+    output: str | None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A lowered function.
+
+    Attributes:
+        model: the ONNX model; its larger initializers are external and carry no bytes.
+        weights: those initializers.
+        inputs: ONNX name and MIL type of each input of the function, states left out.
+        outputs: ONNX name and MIL type of each output.
+        slots: what the graph reads and writes of the states.
+        checked: the ops behind the elements of the "overflow" output.
+    """
+
+    model: onnx.ModelProto
+    weights: dict[str, Array]
+    inputs: dict[str, tuple[str, TensorType]]
+    outputs: dict[str, tuple[str, TensorType]]
+    slots: tuple[Slot, ...]
+    checked: tuple[Op, ...]
+
+
+def compile_function(function: Function, precision: Precision = "exact") -> Graph:
+    """Lowers a function op by op.
+
+    Raises:
+        UnsupportedOpError: an op, or a form of it, has no lowering.
+        PackageError: the function contradicts itself.
+    """
+    scope = Scope(function, precision)
+    graph_inputs: list[onnx.ValueInfoProto] = []
+    inputs = {}
+    for value in function.inputs:
+        _declare(scope, [value])
+        if isinstance(value.type, StateType):
+            continue
+        tensor = _tensor(value, function)
+        name = f"in:{value.name}"
+        inputs[value.name] = (name, tensor)
+        graph_inputs.append(_info(name, tensor))
+        scope.names[value.name] = scope.round_fp16(name) if tensor.dtype == "fp16" else name
+    for op in function.ops:
+        _declare(scope, op.outputs)
+        scope.lower(op)
+    graph_outputs: list[onnx.ValueInfoProto] = []
+    outputs = {}
+    for output in function.outputs:
+        tensor = _tensor(Value(output, scope.types[output]) if output in scope.types else None, function)
+        name = f"out:{output}"
+        outputs[output] = (name, tensor)
+        _output(scope, _newest(scope, output), name)
+        graph_outputs.append(_info(name, tensor, shaped=False))
+    slots = tuple(_slots(scope, graph_inputs, graph_outputs))
+    if scope.rounded:
+        graph_outputs.append(_overflow(scope))
+    model, weights = _assemble(scope, graph_inputs, graph_outputs)
+    return Graph(model, weights, inputs, outputs, slots, tuple(op for op, _ in scope.rounded))
+
+
+def state_slot(name: str) -> tuple[str, int | None]:
+    """The state and the row that a key of `Scope.states` names: "kv" or "kv[3]"."""
+    match = re.fullmatch(r"(.*)\[(\d+)\]", name, re.DOTALL)
+    return (match[1], int(match[2])) if match else (name, None)
+
+
+def _declare(scope: Scope, values: Iterable[Value]) -> None:
+    for value in values:
+        if value.name in scope.types:
+            raise PackageError(f"the value {value.name!r} is defined twice", where=scope.function.name)
+        scope.types[value.name] = value.type
+
+
+def _tensor(value: Value | None, function: Function) -> TensorType:
+    if value is None:
+        raise PackageError("an output is never computed", where=function.name, hint="the package is damaged")
+    if not isinstance(value.type, TensorType):
+        raise UnsupportedError(f"{value.name!r} is no tensor", where=function.name)
+    return value.type
+
+
+def _newest(scope: Scope, output: str) -> str:
+    if output not in scope.names and output in scope.constants:
+        scope.names[output] = scope.literal(scope.constants[output])
+    if output not in scope.names:
+        raise PackageError(f"the output {output!r} is never computed", where=scope.function.name)
+    return scope.names[output]
+
+
+def _info(name: str, tensor: TensorType, *, shaped: bool = True) -> onnx.ValueInfoProto:
+    """A graph input or output. Flexible dimensions are symbols; outputs are left to ONNX's shape inference."""
+    dtype = helper.np_dtype_to_tensor_dtype(np.dtype(ONNX_DTYPES[tensor.dtype]))
+    shape = [f"{name}.{i}" if d is None else d for i, d in enumerate(tensor.shape)]
+    return helper.make_tensor_value_info(name, dtype, shape if shaped else None)
+
+
+def _output(scope: Scope, value: str, name: str) -> None:
+    """An output is a copy: two outputs may be one value, and an output may be an input."""
+    scope.nodes.append(helper.make_node("Identity", [value], [name]))
+
+
+def _slots(
+    scope: Scope, graph_inputs: list[onnx.ValueInfoProto], graph_outputs: list[onnx.ValueInfoProto]
+) -> Iterable[Slot]:
+    read = {name for node in scope.nodes for name in node.input}
+    for key, newest in list(scope.states.items()):
+        state, row = state_slot(key)
+        declared = scope.types[state]
+        if not isinstance(declared, StateType):
+            raise PackageError(f"{state!r} is not a state", where=scope.function.name)
+        tensor = declared.tensor
+        if row is not None:
+            tensor = TensorType(tensor.dtype, (1, *tensor.shape[1:]))
+        before, after = f"state:{key}", f"new:{key}"
+        if before in read:
+            graph_inputs.append(_info(before, tensor))
+        if newest != before:
+            if newest != after:
+                _output(scope, newest, after)
+            graph_outputs.append(_info(after, tensor, shaped=False))
+        yield Slot(state, row, before if before in read else "", after if newest != before else None)
+
+
+def _overflow(scope: Scope) -> onnx.ValueInfoProto:
+    zero = scope.array(0.0, np.float32)
+    sums = []
+    for _, value in scope.rounded:  # x · 0 is 0, or NaN where x is infinite or NaN
+        total = scope.emit("ReduceSum", scope.emit("Mul", value, zero), keepdims=0)
+        sums.append(scope.emit("Reshape", total, scope.array([1], np.int64)))
+    scope.nodes.append(helper.make_node("Concat", sums, ["overflow"], axis=0))
+    return helper.make_tensor_value_info("overflow", onnx.TensorProto.FLOAT, [len(sums)])
+
+
+def _assemble(
+    scope: Scope, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
+) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    weights = {}
+    initializers = []
+    for name, array in scope.initializers.items():
+        if array.nbytes <= _INLINE or array.dtype == np.object_:
+            initializers.append(to_initializer(name, array))
+        else:
+            weights[name] = np.ascontiguousarray(array)
+            initializers.append(_external(name, array))
+    graph = helper.make_graph(scope.nodes, scope.function.name, inputs, outputs, initializers)
+    opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS.items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="lilims"), weights
+
+
+def _external(name: str, array: Array) -> onnx.TensorProto:
+    """A tensor whose bytes are handed to the session beside the model."""
+    tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights")
+    return tensor

@@ -1,0 +1,1 @@
+"""From MIL ops to ONNX nodes: `scope.py` holds what a lowering may use, `ops/` one small function per op."""

@@ -1,0 +1,234 @@
+"""What the lowering of one op may use: its arguments, the ONNX graph so far, the precision.
+
+Knows names, types and constants of one function being lowered. Must not know any particular op (ops/ do) or how the
+finished graph is run (session.py does).
+
+Types: MIL fp16 and fp32 are both float32 in the ONNX graph. Where a device would round to fp16 is decided here, in
+`bind`, once for all ops: never with "fast" and "exact", after every op with "fp16". Explicit casts to fp16 and writes
+to an fp16 state round in every precision, by `round_fp16`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from lilims.core.errors import PackageError, UnsupportedOpError
+
+from ..program import Array, Constant, Function, Op, Ref, StateType, TensorType, ValueType
+
+__all__ = ["LOWERINGS", "ONNX_DTYPES", "Lowering", "Precision", "Scope", "lowers"]
+
+Precision = Literal["fast", "exact", "fp16"]
+Lowering = Callable[["Scope", Op], None]
+
+LOWERINGS: dict[str, Lowering] = {}
+
+# MIL element type -> numpy type of the ONNX tensor that holds it.
+ONNX_DTYPES: dict[str, type[np.generic]] = {
+    "fp16": np.float32, "fp32": np.float32, "fp64": np.float64, "bool": np.bool_, "string": np.object_,
+    "int4": np.int8, "int8": np.int8, "int16": np.int16, "int32": np.int32, "int64": np.int64,
+    "uint1": np.uint8, "uint2": np.uint8, "uint3": np.uint8, "uint4": np.uint8, "uint6": np.uint8,
+    "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "uint64": np.uint64,
+}  # fmt: skip
+
+_MISSING: Any = object()
+
+
+def lowers(*op_types: str) -> Callable[[Lowering], Lowering]:
+    """Registers a function as the lowering of these MIL op types."""
+
+    def register(function: Lowering) -> Lowering:
+        for op_type in op_types:
+            if op_type in LOWERINGS:
+                raise ValueError(f"{op_type} has a lowering already")
+            LOWERINGS[op_type] = function
+        return function
+
+    return register
+
+
+@dataclass
+class Scope:
+    """The lowering of one function (or block) in progress."""
+
+    function: Function
+    precision: Precision = "exact"
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: dict[str, Array] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)  # MIL value -> ONNX value
+    types: dict[str, ValueType] = field(default_factory=dict)  # MIL value -> MIL type
+    constants: dict[str, Constant] = field(default_factory=dict)  # MIL value -> literal
+    states: dict[str, str] = field(default_factory=dict)  # MIL state -> ONNX value that holds its newest content
+    rounded: list[tuple[Op, str]] = field(default_factory=list)  # results that "fp16" rounded, for overflow reports
+    _counter: int = 0
+
+    # -- arguments of an op ------------------------------------------------------------------------------------
+
+    def has(self, op: Op, key: str) -> bool:
+        """Whether the op was given this optional input."""
+        return bool(op.inputs.get(key))
+
+    def input(self, op: Op, key: str) -> str:
+        """The ONNX value of the op's input `key`; constants become initializers."""
+        return self.inputs(op, key)[0]
+
+    def inputs(self, op: Op, key: str) -> list[str]:
+        """The ONNX values of a variadic input."""
+        arguments = op.inputs.get(key)
+        if not arguments:
+            raise PackageError(f"op {op.type} lacks its input {key!r}", where=op.name)
+        return [self._argument(argument) for argument in arguments]
+
+    def type(self, op: Op, key: str) -> TensorType:
+        """The MIL type of the op's input `key`."""
+        argument = op.inputs[key][0]
+        if isinstance(argument, Ref) and argument.name not in self.types:
+            raise PackageError(f"value {argument.name!r} is used before it is computed", where=self.function.name)
+        found = argument.type if isinstance(argument, Constant) else self.types[argument.name]
+        if isinstance(found, StateType):
+            return found.tensor
+        if not isinstance(found, TensorType):
+            raise UnsupportedOpError(
+                f"op {op.type} ({self.function.opset}) has an input {key!r} that is no tensor",
+                where=f"{self.function.name}/{op.name}",
+            )
+        return found
+
+    def is_constant(self, op: Op, key: str) -> bool:
+        """Whether the op's input `key` is known before running."""
+        return all(isinstance(a, Constant) or a.name in self.constants for a in op.inputs.get(key, ()))
+
+    def constant(self, op: Op, key: str, default: Any = _MISSING) -> Any:
+        """The value of an input that must be known before running, as an array of its MIL type.
+
+        Raises:
+            UnsupportedOpError: the value is computed at run time.
+            PackageError: the input is absent and there is no default.
+        """
+        arguments = op.inputs.get(key)
+        if not arguments:
+            if default is _MISSING:
+                raise PackageError(f"op {op.type} lacks its input {key!r}", where=op.name)
+            return default
+        loaded = [self._literal_of(op, key, argument).load() for argument in arguments]
+        return loaded[0] if len(loaded) == 1 else loaded
+
+    def scalar(self, op: Op, key: str, default: Any = _MISSING) -> Any:
+        """Like `constant`, as a Python scalar (str, bool, int or float)."""
+        value = self.constant(op, key, default)
+        return value.item() if isinstance(value, np.ndarray) else value
+
+    def ints(self, op: Op, key: str, default: Any = _MISSING) -> Any:
+        """Like `constant`, as a list of int (or the default as it is)."""
+        value = self.constant(op, key, default)
+        return [int(v) for v in np.atleast_1d(value)] if isinstance(value, np.ndarray) else value
+
+    def literal_of(self, op: Op, key: str) -> Constant:
+        """The literal that an input is, not loaded yet. Raises as `constant` does."""
+        arguments = op.inputs.get(key)
+        if not arguments:
+            raise PackageError(f"op {op.type} lacks its input {key!r}", where=op.name)
+        return self._literal_of(op, key, arguments[0])
+
+    def _literal_of(self, op: Op, key: str, argument: Ref | Constant) -> Constant:
+        if isinstance(argument, Constant):
+            return argument
+        if argument.name not in self.constants:
+            raise UnsupportedOpError(
+                f"op {op.type} ({self.function.opset}) has an input {key!r} that is computed at run time",
+                where=f"{self.function.name}/{op.name}",
+                hint="only constants are supported there",
+            )
+        return self.constants[argument.name]
+
+    def _argument(self, argument: Ref | Constant) -> str:
+        if isinstance(argument, Ref):
+            if argument.name in self.names:
+                return self.names[argument.name]
+            if argument.name not in self.constants:
+                raise PackageError(f"value {argument.name!r} is used before it is computed", where=self.function.name)
+            self.names[argument.name] = self.literal(self.constants[argument.name])
+            return self.names[argument.name]
+        return self.literal(argument)
+
+    def state(self, name: str) -> str:
+        """The ONNX value of a state's newest content; the graph's input for it, before the first write."""
+        return self.states.setdefault(name, f"state:{name}")
+
+    # -- the graph -----------------------------------------------------------------------------------------------
+
+    def literal(self, constant: Constant) -> str:
+        """A MIL literal as an initializer of its ONNX type."""
+        array = constant.load()
+        return self.array(array.astype(ONNX_DTYPES[constant.type.dtype], copy=False))
+
+    def array(self, array: Any, dtype: Any = None) -> str:
+        """An array as an initializer; `ints` for shapes and axes are int64 as ONNX wants them."""
+        value = np.asarray(array, dtype=dtype)
+        name = self.fresh("const")
+        self.initializers[name] = value
+        return name
+
+    def emit(self, onnx_type: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Appends a node with one output and returns that value's name. An absent optional input is ""."""
+        return self.emit_many(onnx_type, *inputs, outputs=1, domain=domain, **attributes)[0]
+
+    def emit_many(
+        self, onnx_type: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any
+    ) -> tuple[str, ...]:
+        """Appends a node with several outputs and returns their names."""
+        names = tuple(self.fresh(onnx_type) for _ in range(outputs))
+        attributes = {k: v for k, v in attributes.items() if v is not None}
+        self.nodes.append(helper.make_node(onnx_type, list(inputs), list(names), domain=domain, **attributes))
+        return names
+
+    def cast(self, value: str, dtype: str) -> str:
+        """`value` as the ONNX type that holds the MIL type `dtype`."""
+        return self.emit("Cast", value, to=helper.np_dtype_to_tensor_dtype(np.dtype(ONNX_DTYPES[dtype])))
+
+    def round_fp16(self, value: str) -> str:
+        """A float32 value rounded to the nearest fp16 (overflow gives an infinity, as on a device)."""
+        half = self.emit("Cast", value, to=onnx.TensorProto.FLOAT16)
+        return self.emit("Cast", half, to=onnx.TensorProto.FLOAT)
+
+    def bind(self, op: Op, *values: str) -> None:
+        """Names the results of an op; with precision "fp16" they are rounded as a device would."""
+        if len(values) != len(op.outputs):
+            raise PackageError(f"op {op.type} has {len(op.outputs)} outputs, not {len(values)}", where=op.name)
+        for output, value in zip(op.outputs, values, strict=True):
+            rounds = self.precision == "fp16" and isinstance(output.type, TensorType) and output.type.dtype == "fp16"
+            self.names[output.name] = self.round_fp16(value) if rounds else value
+            if rounds:
+                self.rounded.append((op, self.names[output.name]))
+
+    def fresh(self, stem: str) -> str:
+        """A name that no other value of this graph has."""
+        self._counter += 1
+        return f"{stem}_{self._counter}"
+
+    def lower(self, op: Op) -> None:
+        """Lowers one op; declares its outputs' types first.
+
+        Raises:
+            UnsupportedOpError: no lowering is registered for the op.
+        """
+        for output in op.outputs:
+            self.types[output.name] = output.type
+        if op.type not in LOWERINGS:
+            raise UnsupportedOpError(
+                f"op {op.type} of opset {self.function.opset} is not known to the portable executor",
+                where=f"{self.function.name}/{op.name}",
+                hint="`lilims inspect` lists all ops of a package",
+            )
+        LOWERINGS[op.type](self, op)
+
+
+def to_initializer(name: str, array: Array) -> onnx.TensorProto:
+    """An ONNX initializer that holds the array's bytes."""
+    return numpy_helper.from_array(np.asarray(array, order="C"), name)  # ascontiguousarray makes scalars vectors

@@ -1,0 +1,266 @@
+"""`MLModel`: the portable executor behind the interface of `coremltools.models.MLModel`.
+
+Knows what a user calls. Must not know protobuf fields, lowerings or ONNX Runtime: it puts the parts together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lilims.core.errors import UsageError
+
+from .compiler import Graph, compile_function
+from .features import FeatureDescriptions, read_interface
+from .fusion import fuse
+from .lowering.scope import Precision
+from .package import Package
+from .program import Array, Constant, Function, Op, Ref, StateType, TensorType
+from .reader import read_program
+from .session import Executable, StateBuffers
+
+__all__ = ["MLModel", "MLState"]
+
+_PRECISIONS = ("fast", "exact", "fp16")
+
+
+class MLState:
+    """The states of a package: one buffer a state, zeros at first. Made by `MLModel.make_state`.
+
+    One object serves every function of its package, whichever `MLModel` made it. Calls on it take turns.
+    """
+
+    def __init__(self, buffers: StateBuffers) -> None:
+        self._buffers = buffers
+
+    def read_state(self, name: str) -> NDArray[Any]:
+        """A copy of a state's content; fp16 states come as float32.
+
+        Raises:
+            UsageError: there is no state of that name.
+        """
+        with self._buffers.lock:
+            return self._array(name).copy()
+
+    def write_state(self, name: str, value: Any) -> None:
+        """Replaces a state's content; values are rounded to fp16 where the state is fp16.
+
+        Raises:
+            UsageError: there is no state of that name, or the shape is another.
+        """
+        array = self._array(name)
+        new = np.asarray(value)
+        if new.shape != array.shape:
+            raise UsageError(f"the state {name!r} has shape {list(array.shape)}, not {list(new.shape)}")
+        if self._buffers.types[name].dtype == "fp16":
+            with np.errstate(over="ignore"):
+                new = new.astype(np.float16)
+        with self._buffers.lock:
+            np.copyto(array, new)
+
+    def _array(self, name: str) -> NDArray[Any]:
+        if name not in self._buffers.arrays:
+            raise UsageError(f"there is no state {name!r}", hint=f"the states are {', '.join(self._buffers.arrays)}")
+        return self._buffers.arrays[name]
+
+
+class MLModel:
+    """One function of an `.mlpackage`, run by ONNX Runtime on any platform.
+
+    Args:
+        model: the package's folder.
+        function_name: the function to run; the package's default function when left out.
+        compute_units: accepted for the sake of coremltools' signature, and ignored.
+        skip_model_load: read the description only; `predict` then compiles on first use.
+        optimization_hints: as compute_units.
+        precision: "fast" (float32, quantised products with int8 activations), "exact" (float32), or "fp16" (every
+            op's result rounded to fp16, as a device computes; `overflows` then names what left its range).
+        threads: threads of one op; one per physical core when left out.
+        fused: False runs the plain graph, op by op, which is what fusions are compared with.
+
+    Attributes:
+        overflows: after a prediction with "fp16", names of the ops whose results are not finite although their
+            inputs are.
+
+    Raises:
+        PackageError: the package is damaged.
+        UnsupportedError: it is not an ML Program, or it holds an op or a form of one that is not known here.
+        UsageError: there is no such function or precision.
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str],
+        function_name: str | None = None,
+        compute_units: Any = None,
+        skip_model_load: bool = False,
+        optimization_hints: dict[str, Any] | None = None,
+        *,
+        precision: Precision = "fast",
+        threads: int | None = None,
+        fused: bool = True,
+    ) -> None:
+        if precision not in _PRECISIONS:
+            raise UsageError(f"unknown precision {precision!r}", hint=f"use one of {', '.join(_PRECISIONS)}")
+        self._package = Package(model)
+        self._program = read_program(self._package)
+        self.function_name = function_name or self._program.default_function
+        if self.function_name not in self._program.functions:
+            raise UsageError(
+                f"the package has no function {self.function_name!r}",
+                hint=f"its functions are {', '.join(self._program.functions)}",
+            )
+        self.precision: Precision = precision
+        self.overflows: list[str] = []
+        self._threads = threads
+        self._fused = fused
+        self._interface = read_interface(self._package.spec, self._function)
+        self._executable: Executable | None = None
+        self._graph: Graph | None = None
+        self._compiling = threading.Lock()
+        if not skip_model_load:
+            self._load()
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def predict(self, data: Any, state: MLState | None = None) -> Any:
+        """Runs the function once, or once for each dictionary of a list.
+
+        Args:
+            data: input name to array; float64 and float16 become float32, integers where that is exact. Untouched.
+            state: what `make_state` gave; needed by a function that has states, and updated by it.
+
+        Returns:
+            output name to array (fp16 as float32, a scalar as shape [1]), or a list of such dictionaries.
+
+        Raises:
+            UsageError: an input is missing, unknown or does not fit, or the state is missing or another package's.
+            ExecutionError: the program failed, or ONNX Runtime refused it.
+        """
+        if isinstance(data, list):
+            if state is not None:
+                raise UsageError("a list of inputs cannot share one state", hint="call predict once for each")
+            return [self.predict(item) for item in data]
+        if not isinstance(data, Mapping):
+            raise UsageError(f"inputs are a dictionary, not {type(data).__name__}")
+        arrays = self._interface.convert(data)
+        buffers = self._check_state(state)
+        executable, graph = self._load()
+        results, overflow = executable.run({graph.inputs[name][0]: a for name, a in arrays.items()}, buffers)
+        self.overflows = _overflows(self._function, graph, overflow, arrays)
+        return {name: np.atleast_1d(result) for name, result in zip(graph.outputs, results, strict=True)}
+
+    def make_state(self) -> MLState:
+        """New states for this package's functions, all zeros."""
+        return MLState(StateBuffers(self._state_types()))
+
+    def _load(self) -> tuple[Executable, Graph]:
+        with self._compiling:
+            if self._executable is None or self._graph is None:
+                function = fuse(self._function, self.precision) if self._fused else self._function
+                self._graph = compile_function(function, self.precision)
+                self._executable = Executable(self._graph, threads=self._threads)
+                self._graph.weights.clear()  # the session holds those that it did not repack
+            return self._executable, self._graph
+
+    @property
+    def _function(self) -> Function:
+        return self._program.functions[self.function_name]
+
+    def _state_types(self) -> dict[str, TensorType]:
+        """The states of all functions; functions that share one agree on it."""
+        types: dict[str, TensorType] = {}
+        for function in self._program.functions.values():
+            for value in function.inputs:
+                if isinstance(value.type, StateType) and types.setdefault(value.name, value.type.tensor) != (
+                    value.type.tensor
+                ):
+                    raise UsageError(f"functions disagree on the state {value.name!r}")
+        return types
+
+    def _check_state(self, state: MLState | None) -> StateBuffers | None:
+        needed = {v.name: v.type.tensor for v in self._function.inputs if isinstance(v.type, StateType)}
+        if not needed:
+            return None
+        if not isinstance(state, MLState):
+            raise UsageError(f"the function {self.function_name!r} needs a state", hint="pass state=model.make_state()")
+        for name, tensor in needed.items():
+            if state._buffers.types.get(name) != tensor:
+                raise UsageError(f"the state given has no {name!r} of {tensor.dtype} {list(tensor.shape)}")
+        return state._buffers
+
+    # -- describing --------------------------------------------------------------------------------------------------
+
+    def get_spec(self) -> Any:
+        """A copy of the specification: a protobuf message with the fields that are read here."""
+        copy = type(self._package.spec)()
+        copy.CopyFrom(self._package.spec)
+        return copy
+
+    @property
+    def package_path(self) -> str:
+        return str(self._package.path)
+
+    @property
+    def input_description(self) -> FeatureDescriptions:
+        return self._interface.input_description
+
+    @property
+    def output_description(self) -> FeatureDescriptions:
+        return self._interface.output_description
+
+    @property
+    def state_description(self) -> FeatureDescriptions:
+        return self._interface.state_description
+
+    @property
+    def user_defined_metadata(self) -> dict[str, str]:
+        return dict(self._package.spec.description.metadata.userDefined)
+
+    @property
+    def short_description(self) -> str:
+        return str(self._package.spec.description.metadata.shortDescription)
+
+    @property
+    def author(self) -> str:
+        return str(self._package.spec.description.metadata.author)
+
+    @property
+    def license(self) -> str:
+        return str(self._package.spec.description.metadata.license)
+
+    @property
+    def version(self) -> str:
+        return str(self._package.spec.description.metadata.versionString)
+
+    def __repr__(self) -> str:
+        return f"MLModel({self.package_path!r}, function_name={self.function_name!r}, precision={self.precision!r})"
+
+
+def _overflows(function: Function, graph: Graph, values: Array | None, inputs: Mapping[str, Array]) -> list[str]:
+    """Names of the ops where a value that is not finite came up first, in the function's order."""
+    if values is None or np.isfinite(values).all():
+        return []
+    bad = {name for name, array in inputs.items() if not np.isfinite(array).all()}
+    flagged = [op for op, value in zip(graph.checked, values, strict=True) if not np.isfinite(value)]
+    bad |= {output.name for op in flagged for output in op.outputs}
+    literals = {op.outputs[0].name: op.inputs["val"][0] for op in function.ops if op.type == "const"}
+
+    def takes_infinity(op: Op) -> bool:
+        arguments = [a for given in op.inputs.values() for a in given]
+        return any(
+            a.name in bad or _infinite(literals.get(a.name)) if isinstance(a, Ref) else _infinite(a) for a in arguments
+        )
+
+    return list(dict.fromkeys(op.name for op in flagged if not takes_infinity(op)))
+
+
+def _infinite(argument: Constant | Ref | None) -> bool:
+    if not isinstance(argument, Constant) or not argument.type.is_float:
+        return False
+    return not np.isfinite(argument.load()).all()

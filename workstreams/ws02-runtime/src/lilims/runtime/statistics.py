@@ -1,0 +1,101 @@
+"""What a generation cost: tokens, seconds, memory.
+
+Knows clocks and the operating system's accounting. Must not know what was generated.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["FinishReason", "Statistics", "peak_rss"]
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass
+class Statistics:
+    """Figures of one generation; they grow while it runs. Seconds are of this process's work, not of the consumer's.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt.
+        generated_tokens: tokens chosen, a final eos included.
+        time_to_first_token: seconds from the call until the first token is chosen: encoding, prefill, sampling.
+        prefill_seconds: seconds of the prompt's calls.
+        decode_seconds: seconds of all steps after the first token, sampling included.
+        finish_reason: "stop" at an eos id, "length" at max_tokens or a full context; None if it did not finish.
+        seed: of the random numbers; given again, it gives the same tokens.
+    """
+
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    time_to_first_token: float = 0.0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    finish_reason: FinishReason | None = None
+    seed: int | None = None
+
+    @property
+    def prefill_tokens_per_second(self) -> float:
+        """Prompt tokens over their seconds; 0 before they are done."""
+        return self.prompt_tokens / self.prefill_seconds if self.prefill_seconds else 0.0
+
+    @property
+    def decode_tokens_per_second(self) -> float:
+        """Tokens after the first over their seconds; 0 if there are none."""
+        return (self.generated_tokens - 1) / self.decode_seconds if self.decode_seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures for `--json`; `peak_rss` is in bytes, None where the system does not tell."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "generated_tokens": self.generated_tokens,
+            "time_to_first_token": self.time_to_first_token,
+            "prefill_tokens_per_second": self.prefill_tokens_per_second,
+            "decode_tokens_per_second": self.decode_tokens_per_second,
+            "peak_rss": peak_rss(),
+            "finish_reason": self.finish_reason,
+            "seed": self.seed,
+        }
+
+
+def peak_rss() -> int | None:
+    """Most bytes of physical memory that this process has held so far, or None where the system does not tell.
+
+    Linux: VmHWM of /proc/self/status (`ru_maxrss` starts at the parent's size there). macOS: `ru_maxrss`, in bytes.
+    Windows: PeakWorkingSetSize of GetProcessMemoryInfo.
+    """
+    if sys.platform == "win32":
+        return _windows_peak()
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            line = next(line for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return None
+    return int(line.split()[1]) * 1024
+
+
+def _windows_peak() -> int | None:
+    if sys.platform != "win32":
+        return None
+    import ctypes
+    from ctypes import wintypes
+
+    class Counters(ctypes.Structure):
+        _fields_ = (
+            [("cb", wintypes.DWORD), ("PageFaultCount", wintypes.DWORD), ("PeakWorkingSetSize", ctypes.c_size_t)]
+            + [(f"rest{i}", ctypes.c_size_t) for i in range(7)]
+        )  # fmt: skip
+
+    counters = Counters(cb=ctypes.sizeof(Counters))
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+    query = kernel.K32GetProcessMemoryInfo
+    query.argtypes = [wintypes.HANDLE, ctypes.POINTER(Counters), wintypes.DWORD]
+    kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    done = query(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.cb)
+    return int(counters.PeakWorkingSetSize) if done else None

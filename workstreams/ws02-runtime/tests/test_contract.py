@@ -1,0 +1,210 @@
+"""The contract: a package that fits passes, and every way to differ is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lilims.core.errors import ContractError
+from lilims.runtime import contract
+from lilims.runtime.contract import FunctionInterface
+from lilims.runtime.portable.program import (
+    Function,
+    Op,
+    Program,
+    Ref,
+    StateType,
+    TensorType,
+    Value,
+)
+
+from .fakes import CHUNK, PADDED, ROWS, VOCAB, interfaces_of, manifest_of
+
+Interfaces = dict[str, FunctionInterface]
+FUNCTIONS = manifest_of().model_dump()["functions"]
+
+
+def test_a_package_that_fits() -> None:
+    manifest = manifest_of()
+    contract.check(manifest, interfaces_of(manifest), package="p")
+    shape = contract.decoder_shape(manifest, package="p")
+    assert (shape.context, shape.rows, dict(shape.functions)) == (40, ROWS, {"decode": 1, "prefill": 8, "score": 8})
+    assert shape.padding == 7
+    assert shape.rotary is not None
+    assert shape.rotary.rotary_dim == 4
+
+
+def feature(function: str, part: str, name: str, type_: TensorType | None) -> Callable[[Interfaces], None]:
+    """Changes one feature; None removes it."""
+
+    def change(found: Interfaces) -> None:
+        features = dict(getattr(found[function], part))
+        if type_ is None:
+            del features[name]
+        else:
+            features[name] = type_
+        found[function] = replace(found[function], **{part: features})
+
+    return change
+
+
+def without(function: str) -> Callable[[Interfaces], None]:
+    def change(found: Interfaces) -> None:
+        del found[function]
+
+    return change
+
+
+def undescribed(found: Interfaces) -> None:
+    names = frozenset({"input_ids", "slot", "attention_mask", "cos", "sin", "kv_cache", "logits"})
+    found["prefill"] = replace(found["prefill"], described=names)
+
+
+PACKAGES: dict[str, tuple[Callable[[Interfaces], None], str, str]] = {
+    "function": (without("prefill"), "p: prefill", "lacks this function"),
+    "input-missing": (
+        feature("decode", "inputs", "slot", None), "p: decode.slot", "missing; the contract wants int32 [1]",
+    ),
+    "input-dtype": (
+        feature("decode", "inputs", "input_ids", TensorType("fp16", (1, 1))), "p: decode.input_ids",
+        "is fp16 [1, 1]; the contract wants int32 [1, 1]",
+    ),
+    "mask-rows": (
+        feature("score", "inputs", "attention_mask", TensorType("fp16", (1, 1, CHUNK, 32))), "p: score.attention_mask",
+        f"is fp16 [1, 1, 8, 32]; the contract wants fp16 [1, 1, 8, {ROWS}]",
+    ),
+    "rotary-width": (
+        feature("score", "inputs", "cos", TensorType("fp16", (1, 1, CHUNK, 8))), "p: score.cos",
+        "wants fp16 [1, 1, 8, 4]",
+    ),
+    "flexible": (
+        feature("score", "inputs", "input_ids", TensorType("int32", (1, None))), "p: score.input_ids",
+        "is int32 [1, ?]",
+    ),
+    "last": (feature("prefill", "inputs", "last", None), "p: prefill.last", "the input is missing"),
+    "unknown-input": (
+        feature("score", "inputs", "last", TensorType("int32", (1,))), "p: score.last", "knows no input of this name",
+    ),
+    "state-missing": (feature("decode", "states", "kv_cache", None), "p: decode.kv_cache", "the state is missing"),
+    "state-shape": (
+        feature("decode", "states", "kv_cache", TensorType("fp16", (2, 1, ROWS, 32))), "p: decode.kv_cache",
+        "[2, 1, 64, 32]",
+    ),
+    "second-state": (
+        feature("decode", "states", "v_cache", TensorType("fp16", (4, 1, ROWS, 32))), "p: decode.v_cache", "no state",
+    ),
+    "no-logits": (feature("decode", "outputs", "logits", None), "p: decode", "the outputs are none"),
+    "more-outputs": (
+        feature("decode", "outputs", "hidden", TensorType("fp16", (1, 1, 8))), "p: decode", "logits, hidden",
+    ),
+    "logits-of-all-rows": (
+        feature("prefill", "outputs", "logits", TensorType("fp16", (1, CHUNK, PADDED))), "p: prefill.logits",
+        "is fp16 [1, 8, 320]; the contract wants fp16 [1, 1, V]",
+    ),
+    "logits-not-padded": (
+        feature("decode", "outputs", "logits", TensorType("fp16", (1, 1, VOCAB))), "p: decode.logits", "multiple of 64",
+    ),
+    "logits-too-narrow": (
+        feature("decode", "outputs", "logits", TensorType("fp16", (1, 1, 256))), "p: decode.logits",
+        "vocabulary of 258",
+    ),
+    "logits-fp32": (
+        feature("decode", "outputs", "logits", TensorType("fp32", (1, 1, PADDED))), "p: decode.logits", "is fp32",
+    ),
+    "undescribed": (undescribed, "p: prefill.last", "the package's description of the function lacks it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PACKAGES)
+def test_packages_that_differ(case: str) -> None:
+    change, where, words = PACKAGES[case]
+    manifest = manifest_of()
+    found = interfaces_of(manifest)
+    change(found)
+    with pytest.raises(ContractError) as caught:
+        contract.check(manifest, found, package="p")
+    assert caught.value.where == where
+    assert words in caught.value.message
+    assert caught.value.hint
+
+
+def function(name: str, **changes: Any) -> dict[str, Any]:
+    return {**FUNCTIONS, name: {**FUNCTIONS[name], **changes}}
+
+
+MANIFESTS: dict[str, tuple[dict[str, Any], str]] = {
+    "state-layers": ({"state": {"shape": [2, 1, ROWS, 32]}}, "2 layers need [4, 1, R, head_dim]"),
+    "state-heads": ({"state": {"shape": [4, 2, ROWS, 32]}}, "2 layers need [4, 1, R, head_dim]"),
+    "rows-multiple": ({"state": {"shape": [4, 1, 60, 32]}}, "multiples of 32"),
+    "width-multiple": ({"state": {"shape": [4, 1, ROWS, 4]}}, "multiples of 32"),
+    "no-decode": ({"functions": {"score": FUNCTIONS["score"]}}, "no function 'decode'"),
+    "decode-of-two": ({"functions": function("decode", tokens=2)}, "wants one token"),
+    "prefill-of-all": ({"functions": function("prefill", logits="all")}, "wants the logits of one row"),
+    "fewer-rows": ({"functions": function("score", rows=32)}, "reads 32 rows of a state of 64"),
+    "enormous": ({"functions": function("score", tokens=1 << 30)}, "more than this runtime takes"),
+    "eos": ({"tokens": {"eos": [VOCAB]}}, "token 258 is outside the vocabulary"),
+    "padding": ({"tokens": {"padding": 1 << 20}}, "outside the vocabulary"),
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_manifests_that_contradict_the_contract(case: str) -> None:
+    changes, words = MANIFESTS[case]
+    manifest = manifest_of(**changes)
+    with pytest.raises(ContractError) as caught:
+        contract.check(manifest, interfaces_of(manifest), package="p")
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"context": 60}, "64 rows are too few for a context of 60 and chunks of 8"),
+        ({"positions": {"kind": "rotary", "rotary": {"rotary_dim": 3}}}, "rotary_dim"),
+        ({"positions": {"kind": "rotary", "rotary": {"rotary_dim": 4, "spell": 1}}}, "spell"),
+        ({"positions": {"kind": "rotary", "rotary": {"rotary_dim": 4, "theta": "big"}}}, "theta"),
+        ({"positions": {"kind": "learned", "learned": 20}}, "learned positions"),
+    ],
+    ids=["rows", "odd-width", "unknown-parameter", "not-a-number", "learned"],
+)
+def test_sizes_that_contradict_each_other(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ContractError, match=words):
+        contract.decoder_shape(manifest_of(**changes), package="p")
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"local_window": 8}, {"local_attention_mask"}),
+        ({"positions": {"kind": "learned", "learned": 64}}, {"positions"}),
+        (
+            {"positions": {"kind": "rotary", "rotary": {"rotary_dim": 4}, "local_rotary": {"rotary_dim": 4}}},
+            {"local_cos", "local_sin"},
+        ),
+    ],
+    ids=["local", "learned", "local-rotary"],
+)
+def test_inputs_that_depend_on_the_model(changes: dict[str, Any], names: set[str]) -> None:
+    manifest = manifest_of(**changes)
+    with pytest.raises(ContractError) as caught:
+        contract.check(manifest, interfaces_of(manifest), package="p")
+    assert str(caught.value.where).removeprefix("p: decode.") in names
+
+
+def test_interfaces_are_read_from_the_program() -> None:
+    half = TensorType("fp16", (1, 4))
+    function = Function(
+        name="main",
+        opset="CoreML8",
+        inputs=(Value("x", half), Value("cache", StateType(half))),
+        ops=(
+            Op("read_state", "r", {"input": (Ref("cache"),)}, (Value("old", half),)),
+            Op("add", "a", {"x": (Ref("x"),), "y": (Ref("old"),)}, (Value("y", half),)),
+        ),
+        outputs=("y",),
+    )
+    found = contract.interfaces(Program({"main": function}, "main"))
+    assert found == {"main": FunctionInterface({"x": half}, {"y": half}, {"cache": half})}
