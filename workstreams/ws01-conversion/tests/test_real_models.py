@@ -88,12 +88,12 @@ def test_gpt_nano_sort_logits(loaded: Loaded) -> None:
         np.testing.assert_array_equal(found[5:].argmax(1), wanted[5:].argmax(1))  # from the last letter on it sorts
 
 
-@pytest.mark.parametrize("scheme", ["fp16", "int8"])
-def test_gpt_nano_sort_sorts(loaded: Loaded, scheme: str) -> None:
-    """Every one of the 729 inputs of six letters over A, B, C."""
+@pytest.mark.parametrize(("scheme", "step"), [("fp16", 1), ("int8", 13)])
+def test_gpt_nano_sort_sorts(loaded: Loaded, scheme: str, step: int) -> None:
+    """Every one of the 729 inputs of six letters over A, B, C; in int8 every 13th."""
     model = loaded("gpt-nano-sort", scheme)
     wrong = []
-    for letters in itertools.product(range(3), repeat=6):
+    for letters in list(itertools.product(range(3), repeat=6))[::step]:
         found = [t.id for t in model.generate_tokens(list(letters), max_tokens=6, stop_at_eos=False)]
         if found != sorted(letters):
             wrong.append(letters)
