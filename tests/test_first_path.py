@@ -14,10 +14,11 @@ import pytest
 
 REFERENCES = Path(__file__).parents[1] / "workstreams" / "ws01-conversion" / "tests" / "references"
 MODELS: dict[str, Any] = json.loads((REFERENCES / "models.json").read_text())["models"]
-CASES = [(name, scheme) for name in MODELS for scheme in ("fp16", "int8", "int4")]
+CASES = [(name, scheme) for name, entry in MODELS.items() if len(entry["schemes"]) > 1 for scheme in entry["schemes"]]
 
-# Loading and generating happen in a process of their own, so that its peak memory is theirs. The bound is far above what
-# the tiny models take (about 130 MB, nearly all of it Python, numpy and ONNX Runtime) and far below a leak of sessions.
+# Loading and generating happen in a process of their own, so that its peak memory is theirs. The bound is far above
+# what the tiny models take (about 130 MB, nearly all of it Python, numpy and ONNX Runtime) and far below a leak of
+# sessions.
 MEMORY_LIMIT = 400e6  # bytes
 GENERATE = """
 import json, resource, sys

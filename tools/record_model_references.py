@@ -2,7 +2,8 @@
 
     hatch run parity:python tools/record_model_references.py
 
-For each model and scheme: logits of every position of one prompt, and a greedy continuation. The weights that
+For each model and scheme: logits of every position of one prompt; where all schemes are recorded also a greedy
+continuation. The weights that
 transformers gets are the stored ones: quantised and dequantised here, by a formula of its own, so that what is compared
 is the package and not the loss of quantising. Written to workstreams/ws01-conversion/tests/references/, with versions.
 """
@@ -20,7 +21,8 @@ import numpy as np
 from lilims.conversion.random_checkpoint import write_random_checkpoint
 
 REFERENCES = Path(__file__).parents[1] / "workstreams" / "ws01-conversion" / "tests" / "references"
-PROMPT, CONTINUATION = 28, 20
+PROMPT, CONTINUATION = 28, 20  # tokens, for models of which a greedy continuation is recorded too
+POSITIONS = 48  # tokens of the prompt of the others
 SCHEMES = ("fp16", "int8", "int4")
 
 
@@ -40,23 +42,69 @@ def quantized(matrix: np.ndarray, scheme: str, group: int = 32) -> np.ndarray:
     return result
 
 
+# Families that transformers lacks: the same arithmetic as Llama's, under other names.
+AS_LLAMA: dict[str, dict[str, str]] = {
+    "exaone": {
+        "transformer.wte": "model.embed_tokens",
+        "transformer.ln_f": "model.norm",
+        "transformer.h.": "model.layers.",
+        ".ln_1.": ".input_layernorm.",
+        ".ln_2.": ".post_attention_layernorm.",
+        ".attn.attention.out_proj": ".self_attn.o_proj",
+        ".attn.attention.": ".self_attn.",
+        ".mlp.c_fc_0.": ".mlp.gate_proj.",
+        ".mlp.c_fc_1.": ".mlp.up_proj.",
+        ".mlp.c_proj.": ".mlp.down_proj.",
+    }
+}
+
+
+def as_llama(folder: Path, names: dict[str, str]) -> Path:
+    """The checkpoint as transformers can load it: Llama's config and Llama's names, the same bytes."""
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "rms_norm_eps": config["layer_norm_epsilon"],
+    }
+    config |= {"num_hidden_layers": config["num_layers"], "hidden_act": config["activation_function"]}
+    raw = (folder / "model.safetensors").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = raw[8 : 8 + length].decode()
+    for theirs, ours in names.items():
+        header = header.replace(theirs, ours)
+    out = folder / "as_llama"
+    out.mkdir(exist_ok=True)
+    (out / "config.json").write_text(json.dumps(config))
+    encoded = header.encode()
+    (out / "model.safetensors").write_bytes(len(encoded).to_bytes(8, "little") + encoded + raw[8 + length :])
+    return out
+
+
 def load_quantized(folder: Path, scheme: str) -> Any:
     """The checkpoint in transformers, float32 arithmetic, with its weights as the scheme stores them."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
+    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    if model_type in AS_LLAMA:
+        folder = as_llama(folder, AS_LLAMA[model_type])
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     transposed = {id(m.weight) for m in model.modules() if isinstance(m, Conv1D)}
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # a tied table comes once
             values = parameter.numpy()
-            if values.ndim < 2 or "wpe" in name:
+            if values.ndim < 2 and "gemma" in model.config.model_type:  # its norms are stored as 1 + w
+                stored = (values + 1).astype(np.float16).astype(np.float32) - 1
+            elif values.ndim < 2 or "wpe" in name or "mlp.gate.weight" in name:  # a router is not quantised
                 stored = quantized(values, "fp16")
             elif id(parameter) in transposed and "c_attn" in name:  # the fused projection is stored in three parts
                 stored = np.concatenate([quantized(p, scheme) for p in np.split(values.T, 3)]).T
-            else:
-                stored = quantized(values.T, scheme).T if id(parameter) in transposed else quantized(values, scheme)
+            elif id(parameter) in transposed:
+                stored = quantized(values.T, scheme).T
+            else:  # experts are stacked in one tensor
+                stored = quantized(values.reshape(-1, values.shape[-1]), scheme).reshape(values.shape)
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(stored)))
     return model
 
@@ -89,6 +137,12 @@ def reference(folder: Path, scheme: str, prompt: list[int], *, greedy: bool = Tr
     return {f"logits_{scheme}": logits, f"greedy_{scheme}": np.array(following, np.int32)}
 
 
+def make_prompt(entry: dict[str, Any], length: int) -> list[int]:
+    """The prompt of a model: random ids from its seed."""
+    ids: list[int] = np.random.default_rng(entry["seed"]).integers(0, entry["config"]["vocab_size"], length).tolist()
+    return ids
+
+
 def main() -> None:
     """Records every model of models.json."""
     import torch
@@ -100,11 +154,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             write_random_checkpoint(entry["config"], folder, seed=entry["seed"])
-            random = np.random.default_rng(entry["seed"])
-            prompt = random.integers(0, entry["config"]["vocab_size"], PROMPT).tolist()
+            greedy = len(entry["schemes"]) > 1
+            prompt = make_prompt(entry, PROMPT if greedy else POSITIONS)
             arrays = {"prompt": np.array(prompt, np.int32)}
-            for scheme in SCHEMES:
-                arrays |= reference(folder, scheme, prompt)
+            for scheme in entry["schemes"]:
+                arrays |= reference(folder, scheme, prompt, greedy=greedy)
             np.savez_compressed(REFERENCES / f"{name}.npz", allow_pickle=False, **arrays)
     versions = {
         "torch": torch.__version__,

@@ -17,6 +17,7 @@ from lilims.conversion.random_checkpoint import write_random_checkpoint
 
 REFERENCES = Path(__file__).parent / "references"
 MODELS: dict[str, Any] = json.loads((REFERENCES / "models.json").read_text())["models"]
+SCHEMES: dict[str, list[str]] = {name: entry["schemes"] for name, entry in MODELS.items()}  # those with a reference
 
 
 @dataclass(frozen=True)

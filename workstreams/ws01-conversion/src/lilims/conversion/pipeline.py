@@ -16,7 +16,14 @@ from typing import Any, Literal, get_args
 
 from lilims.core import manifest as m
 from lilims.core import version
-from lilims.core.errors import LilimsError, MissingDependencyError, UnsupportedModelError, UsageError
+from lilims.core.errors import (
+    CheckpointError,
+    LilimsError,
+    MissingDependencyError,
+    OutputExistsError,
+    UnsupportedModelError,
+    UsageError,
+)
 from lilims.core.events import emit
 from lilims.core.files import new_directory
 
@@ -31,6 +38,7 @@ __all__ = ["AttentionForm", "Conversion", "convert"]
 
 AttentionForm = Literal["sdpa", "decomposed"]
 DEFAULT_CONTEXT = 8192  # tokens; smaller where the model's own limit is
+_OWN = (m.FILE_NAME, "model.mlpackage")  # either marks a model folder
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ def convert(
     Raises:
         UsageError: an option has a value that does not exist, or the context exceeds the model's positions.
         CheckpointError, UnsupportedModelError: the source is damaged, or not of a supported family.
+        TokenizerError: the tokenizer is damaged, or has ids that the model has not.
         QuantizationError: a tensor cannot take the scheme.
         StorageError: the output exists (OutputExistsError), or cannot be written.
         MissingDependencyError: coremltools is not installed (there is none for Windows).
@@ -78,22 +87,67 @@ def convert(
         raise UsageError(f"--group-size must be one of {', '.join(map(str, GROUP_SIZES))}, not {group_size}")
     _require_coremltools()
     source, out = Path(source), Path(out)
-    checkpoint = open_checkpoint(source)
-    architecture = architecture_for(checkpoint.config, source / "config.json")
-    spec = architecture.spec(Config(checkpoint.config, source / "config.json"))
-    check_checkpoint(checkpoint, architecture, spec)
+    given = prepare(source)
+    checkpoint, architecture, spec = given.checkpoint, given.architecture, given.spec
     context = _context(spec, context)
     plan = Plan(quantize, group_size)
-    model_name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", source.resolve().name).strip("-._") or "model"
+    model_name = _name(source, name)
+    _check_output(source, out, force=force)
     with new_directory(out, force=force) as folder:
         emit("convert.start", name=model_name, parameters=_parameters(spec), bytes=4 * _parameters(spec))
         shapes = plan_shapes(spec, context)
         stored, seconds = _write_package(folder, checkpoint, architecture, spec, plan, shapes, attention)
-        _copy_companions(checkpoint, folder)
-        manifest = _manifest(checkpoint, spec, plan, shapes, stored, model_name, folder)
+        for path in given.companions:
+            shutil.copyfile(path, folder / path.name)  # links, as in the hub's cache, become files
+        manifest = _manifest(checkpoint, spec, plan, shapes, stored, model_name, given.tokens, folder)
         m.write_manifest(folder, manifest)
     emit("convert.done", name=model_name, seconds=seconds)
     return Conversion(out, manifest, seconds)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checkpoint of which everything but the tensors' values has been read and checked."""
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    spec: DecoderSpec
+    tokens: m.Tokens
+    companions: list[Path]
+
+
+def prepare(source: Path) -> Prepared:
+    """Reads and checks a checkpoint's config, headers and tokenizer; nothing is written.
+
+    Raises:
+        CheckpointError, UnsupportedModelError, TokenizerError: as `convert`.
+    """
+    checkpoint = open_checkpoint(source)
+    architecture = architecture_for(checkpoint.config, source / "config.json")
+    spec = architecture.spec(Config(checkpoint.config, source / "config.json"))
+    check_checkpoint(checkpoint, architecture, spec)
+    return Prepared(checkpoint, architecture, spec, _tokens(checkpoint, spec), _companions(checkpoint, spec))
+
+
+def _name(source: Path, wanted: str | None) -> str:
+    if wanted is None:
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", source.resolve().name).strip("-._")[:100] or "model"
+    if not re.fullmatch(m.NAME, wanted):
+        raise UsageError(
+            f"--name {wanted!r} is not a name",
+            hint="up to 100 letters, digits, dots, dashes and underscores; the first a letter or digit",
+        )
+    return wanted
+
+
+def _check_output(source: Path, out: Path, *, force: bool) -> None:
+    """--force replaces models, never the checkpoint itself nor a folder of something else."""
+    if source.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"the output {str(out)!r} holds the checkpoint", hint="choose another -o")
+    if force and out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in _OWN):
+        raise OutputExistsError(
+            "exists and is no model folder, so --force does not replace it", where=out, hint="choose another -o"
+        )
 
 
 def _require_coremltools() -> None:
@@ -181,22 +235,32 @@ def _metadata(spec: DecoderSpec, plan: Plan, shapes: Shapes) -> dict[str, str]:
     }
 
 
-def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
-    """Tokenizer files, generation config and licence texts, as they are. A model without a tokenizer takes ids only."""
+def _companions(checkpoint: Checkpoint, spec: DecoderSpec) -> list[Path]:
+    """Tokenizer files, generation config and licence texts. A model without a tokenizer takes ids only.
+
+    Raises:
+        TokenizerError: the tokenizer is damaged, or has ids that the model has not.
+    """
     from lilims.core.errors import TokenizerError
+    from lilims.tokenizer import Tokenizer
     from lilims.tokenizer.files import find_source, tokenizer_files
 
-    licences = [p for p in checkpoint.folder.glob("LICEN[SC]E*") if p.is_file()]
-    generation = [p for p in [checkpoint.folder / "generation_config.json"] if p.is_file()]
+    folder = checkpoint.folder
+    files = [p for p in [*folder.glob("LICEN[SC]E*"), folder / "generation_config.json"] if p.is_file()]
     try:
-        find_source(checkpoint.folder)
+        source = find_source(folder)
     except TokenizerError:
-        tokenizer = []
         emit("convert.no_tokenizer")
-    else:
-        tokenizer = tokenizer_files(checkpoint.folder)
-    for path in {*tokenizer, *licences, *generation}:
-        shutil.copyfile(path, folder / path.name)
+        return sorted(files)
+    files += tokenizer_files(folder)
+    size = Tokenizer.load(folder).vocab_size
+    if size > spec.vocab_size:
+        raise TokenizerError(
+            f"has ids up to {size - 1}, config.json's vocab_size is {spec.vocab_size}",
+            where=source,
+            hint="the tokenizer belongs to another model: fetch the checkpoint again",
+        )
+    return sorted(files)
 
 
 def _ids(*values: Any) -> list[int]:
@@ -205,13 +269,26 @@ def _ids(*values: Any) -> list[int]:
     return list(dict.fromkeys(v for v in flat if type(v) is int and v >= 0))
 
 
-def _tokens(checkpoint: Checkpoint) -> m.Tokens:
+def _tokens(checkpoint: Checkpoint, spec: DecoderSpec) -> m.Tokens:
+    """The ids that the decoding loop needs.
+
+    Raises:
+        CheckpointError: one is outside the vocabulary (its key is named).
+    """
     config, generation = checkpoint.config, checkpoint.generation_config
+    for file, table in (("generation_config.json", generation), ("config.json", config)):
+        for key in ("bos_token_id", "eos_token_id"):
+            for token in _ids(table.get(key)):
+                if token >= spec.vocab_size:
+                    raise CheckpointError(
+                        f"{key!r} is {token}, outside the vocabulary of {spec.vocab_size}",
+                        where=checkpoint.folder / file,
+                        hint="config.json and generation_config.json must be of one model",
+                    )
     bos = _ids(generation.get("bos_token_id"), config.get("bos_token_id"))
     eos = _ids(generation.get("eos_token_id"), config.get("eos_token_id"))
-    padding = _ids(config.get("pad_token_id"), eos, [0])
-    fits = [p for p in padding if p < config["vocab_size"]]
-    return m.Tokens(bos=bos[0] if bos else None, eos=eos, padding=fits[0])
+    padding = [p for p in _ids(config.get("pad_token_id"), eos, [0]) if p < spec.vocab_size]
+    return m.Tokens(bos=bos[0] if bos else None, eos=eos, padding=padding[0])
 
 
 def _licence(folder: Path) -> str | None:
@@ -227,7 +304,8 @@ def _licence(folder: Path) -> str | None:
 
 def _positions(spec: DecoderSpec) -> m.Positions:
     if spec.rotary:
-        return m.Positions(kind="rotary", rotary=dict(spec.rotary))
+        local = dict(spec.local_rotary) if spec.local_rotary else None
+        return m.Positions(kind="rotary", rotary=dict(spec.rotary), local_rotary=local)
     return m.Positions(kind="learned" if spec.learned_positions else "none", learned=spec.learned_positions)
 
 
@@ -238,6 +316,7 @@ def _manifest(
     shapes: Shapes,
     tensors: dict[str, m.TensorScheme],
     name: str,
+    tokens: m.Tokens,
     folder: Path,
 ) -> m.Manifest:
     import coremltools
@@ -260,8 +339,9 @@ def _manifest(
             parameters=parameters,
         ),
         positions=_positions(spec),
-        tokens=_tokens(checkpoint),
+        tokens=tokens,
         context=shapes.context,
+        window=spec.window,
         local_window=spec.local_window,
         state=m.StateShape(shape=list(shapes.state(spec))),
         functions={

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .architectures import Config, architecture_for
+from .weights import stored_shape
 
 __all__ = ["write_random_checkpoint"]
 
@@ -26,8 +27,9 @@ def write_random_checkpoint(
 ) -> int:
     """Writes config.json and model.safetensors into `folder`; returns the number of parameters.
 
-    Matrices are normal with variance 1 / in-features, embeddings with deviation 0.3 and positions with 1, norm weights about 1, biases about 0. The same
-    seed gives the same bytes (numpy's PCG64), drawn chunk by chunk so that a model of billions fits in memory.
+    Matrices are normal with variance 1 / in-features, embeddings with deviation 0.3 and positions with 1, norm weights
+    about 1, biases about 0. The same seed gives the same bytes (numpy's PCG64), drawn chunk by chunk so that a model of
+    billions fits in memory.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.json"
@@ -37,9 +39,8 @@ def write_random_checkpoint(
     shapes: dict[str, tuple[int, ...]] = {}
     for role, shape in spec.roles():
         source = architecture.source(role)
-        stored = (shape[0] * source.part[1], *shape[1:])
-        prefix = "" if role == "head" else architecture.prefixes[0]
-        shapes[prefix + source.name] = stored[::-1] if source.transpose else stored
+        prefix = "" if role.startswith("head") else architecture.prefixes[0]
+        shapes[prefix + source.name] = stored_shape(spec, source, role, shape)
     _write(folder / "model.safetensors", shapes, np.random.default_rng(seed), dtype)
     return sum(math.prod(shape) for _, shape in spec.roles())
 

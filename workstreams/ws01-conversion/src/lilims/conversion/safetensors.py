@@ -53,8 +53,8 @@ class SafetensorsFile:
                 if len(prefix) < 8 or length > min(_HEADER_LIMIT, size - 8):
                     raise self._error("truncated or not a safetensors file: the header runs past the end of the file")
                 header = file.read(length)
-        except OSError as exc:
-            raise CheckpointError(f"cannot be read: {exc.strerror}", where=path) from exc
+        except (OSError, ValueError) as exc:  # ValueError: a name from an index with a zero byte
+            raise CheckpointError(f"cannot be read: {getattr(exc, 'strerror', exc)}", where=path) from exc
         self._offset = 8 + length
         self.metadata: dict[str, str] = {}
         self.entries = self._parse(header, size - self._offset)
@@ -90,7 +90,7 @@ class SafetensorsFile:
             integers = all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, begin, end))
         except (KeyError, TypeError, ValueError) as exc:
             raise self._error(f"tensor {name!r}: its entry lacks dtype, shape or data_offsets") from exc
-        if dtype not in _DTYPES:
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
             raise self._error(f"tensor {name!r}: unknown dtype {dtype!r}")
         if not integers or len(shape) > 8 or not begin <= end <= available:
             raise self._error(f"tensor {name!r}: its shape or offsets lie outside the file")

@@ -5,6 +5,7 @@ Knows roles, padding and policy (what is quantised at all). Must not know Core M
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,9 +18,9 @@ from lilims.core.events import emit
 from .architectures import Architecture
 from .checkpoint import Checkpoint
 from .quantize import Dense, Scheme, Stored, quantize
-from .spec import DecoderSpec
+from .spec import DecoderSpec, TensorSource
 
-__all__ = ["HEAD_ROWS", "Plan", "check_checkpoint", "padded", "stream"]
+__all__ = ["HEAD_ROWS", "Plan", "check_checkpoint", "padded", "stored_shape", "stream"]
 
 HEAD_ROWS = 64  # odd last dimensions of logits come back garbled on some units
 _IGNORED = ("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
@@ -27,14 +28,14 @@ _IGNORED = ("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attentio
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for: a scheme for matrices and its group size. Vectors and position tables stay fp16."""
+    """What was asked for: a scheme for matrices and its group size. Vectors, position tables and routers stay fp16."""
 
     scheme: Scheme
     group_size: int
 
     def scheme_of(self, role: str, shape: tuple[int, ...]) -> Scheme:
         """The scheme of one tensor."""
-        return self.scheme if len(shape) == 2 and role != "positions" else "fp16"
+        return self.scheme if len(shape) == 2 and role != "positions" and "router" not in role else "fp16"
 
 
 def padded(role: str, shape: tuple[int, ...], group_size: int) -> tuple[int, ...]:
@@ -43,10 +44,11 @@ def padded(role: str, shape: tuple[int, ...], group_size: int) -> tuple[int, ...
     Both paddings are zeros that change no result: rows behind the vocabulary are cut off by readers, and an MLP
     channel whose weights and biases are zero adds nothing (every activation here maps 0 to 0, or meets a zero weight).
     """
-    kind = role.split(".", 2)[-1] if role.startswith("layers.") else role
+    kind = re.sub(r"^layers\.\d+\.", "", re.sub(r"experts\.\d+\.", "", role))
     axis, multiple = {
         "embedding": (0, HEAD_ROWS),
         "head": (0, HEAD_ROWS),
+        "head.bias": (0, HEAD_ROWS),
         "mlp.gate.weight": (0, group_size),
         "mlp.gate.bias": (0, group_size),
         "mlp.up.weight": (0, group_size),
@@ -76,9 +78,7 @@ def check_checkpoint(checkpoint: Checkpoint, architecture: Architecture, spec: D
             raise CheckpointError(
                 f"tensor {candidates[0]!r} is missing", where=checkpoint.folder, hint="fetch the checkpoint again"
             )
-        stored = checkpoint.shape(name)
-        wanted = (shape[0] * source.part[1], *shape[1:])
-        wanted = wanted[::-1] if source.transpose else wanted
+        stored, wanted = checkpoint.shape(name), stored_shape(spec, source, role, shape)
         if stored != wanted:
             raise CheckpointError(
                 f"tensor {name!r} has shape {list(stored)}, the config says {list(wanted)}",
@@ -96,14 +96,47 @@ def check_checkpoint(checkpoint: Checkpoint, architecture: Architecture, spec: D
     return found
 
 
-def _read(checkpoint: Checkpoint, architecture: Architecture, role: str, name: str) -> NDArray[np.float32]:
-    source = architecture.source(role)
+def _stack(spec: DecoderSpec, source: TensorSource, role: str) -> list[tuple[str, int]]:
+    """Roles that share a tensor, in its order, each with its rows; `role` alone where none do."""
+    shapes = dict(spec.roles_of_layer(role))
+    if not source.stack:
+        return [(role, shapes[role][0])]
+    base, part = role.rsplit(".", 1)
+    prefix = base.rsplit(".", 1)[0]
+    names = [f"{prefix}.{other}.{part}" for other in source.stack]
+    return [(name, shapes[name][0]) for name in names]
+
+
+def stored_shape(spec: DecoderSpec, source: TensorSource, role: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a role's tensor has in the checkpoint, the roles that it is stacked with included."""
+    wanted = (sum(rows for _, rows in _stack(spec, source, role)), *shape[1:])
+    return wanted[::-1] if source.transpose else wanted
+
+
+def _read(checkpoint: Checkpoint, spec: DecoderSpec, source: TensorSource, role: str, name: str) -> NDArray[np.float32]:
+    """A role's tensor as [out, in], cut from what it is stacked with, its rows in the order that lilims wants."""
     values = checkpoint.tensor(name)
     if source.transpose:
         values = values.T
-    index, count = source.part
-    size = values.shape[0] // count
-    return values[index * size : (index + 1) * size]
+    stack = _stack(spec, source, role)
+    before = sum(rows for _, rows in stack[: [r for r, _ in stack].index(role)])
+    rows = dict(stack)[role]
+    if source.by_head:
+        heads = spec.layers[0].attention.heads
+        by_head = values.reshape(heads, -1, *values.shape[1:])
+        values = by_head[:, before // heads : (before + rows) // heads].reshape(rows, *values.shape[1:])
+    else:
+        values = values[before : before + rows]
+    if source.interleaved:
+        values = _to_halves(values, spec)
+    return values + np.float32(source.add) if source.add else values
+
+
+def _to_halves(values: NDArray[np.float32], spec: DecoderSpec) -> NDArray[np.float32]:
+    """Rows of Q or K with neighbouring rotary pairs, so that pair i stands at i and i + rotary_dim / 2 of its head."""
+    rotary = int((spec.rotary or {})["rotary_dim"])
+    order = [*range(0, rotary, 2), *range(1, rotary, 2), *range(rotary, spec.head_dim)]
+    return values.reshape(-1, spec.head_dim, *values.shape[1:])[:, order].reshape(values.shape)
 
 
 def stream(
@@ -115,7 +148,7 @@ def stream(
     """
     names = check_checkpoint(checkpoint, architecture, spec)
     for role, shape in spec.roles():
-        values = _read(checkpoint, architecture, role, names[role])
+        values = _read(checkpoint, spec, architecture.source(role), role, names[role])
         target = padded(role, shape, plan.group_size)
         if target != shape:
             wide = np.zeros(target, np.float32)

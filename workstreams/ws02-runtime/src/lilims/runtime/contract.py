@@ -121,6 +121,7 @@ def decoder_shape(manifest: Manifest, *, package: Path | str) -> DecoderShape:
             rotary=RotaryParameters.from_dict(positions.rotary) if positions.rotary else None,
             local_rotary=RotaryParameters.from_dict(positions.local_rotary) if positions.local_rotary else None,
             max_positions=positions.learned,
+            window=manifest.window,
             local_window=manifest.local_window,
             mask_value=manifest.mask_value,
             padding=manifest.tokens.padding,

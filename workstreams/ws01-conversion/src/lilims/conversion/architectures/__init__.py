@@ -21,7 +21,7 @@ __all__ = ["Architecture", "Config", "architecture_for", "supported"]
 
 def supported() -> list[str]:
     """All `model_type`s that can be converted, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base")
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in ("base", "common"))
 
 
 def architecture_for(config: Mapping[str, Any], where: Path) -> Architecture:

@@ -6,7 +6,7 @@ Knows how configs are read. Must not know a particular family.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,15 +37,21 @@ class Config:
         self.values = values
         self.where = where
 
-    def size(self, key: str, default: int | None = None) -> int:
-        """A positive whole number of at most 2**24; null counts as absent."""
+    def size(self, key: str, default: int | None = None, *, most: int = 1 << 24) -> int:
+        """A positive whole number of at most `most`; null counts as absent."""
         value = self.values.get(key)
         value = default if value is None else value
         if value is None:
             raise CheckpointError(f"has no {key!r}", where=self.where)
-        if type(value) is not int or not 0 < value <= 1 << 24:
+        if type(value) is not int or value <= 0:
             raise CheckpointError(f"{key!r} must be a positive whole number, not {value!r}", where=self.where)
+        if value > most:
+            raise CheckpointError(f"{key!r} is {value}, more than the {most} that lilims takes", where=self.where)
         return value
+
+    def layers(self, key: str) -> int:
+        """The number of layers: as `size`, at most 4096, since each one costs memory before a tensor is read."""
+        return self.size(key, most=4096)
 
     def number(self, key: str, default: float) -> float:
         """A positive, finite number."""
@@ -95,7 +101,7 @@ class Architecture:
 
     Attributes:
         spec: config → spec.
-        tensors: role → where its tensor lies. Layers' roles are written without their `layers.<l>.`.
+        tensors: role → where its tensor lies. Roles are written without `layers.<l>.` and an expert's number.
         prefixes: what may stand before every name; checkpoints saved from the bare model lack the usual prefix.
     """
 
@@ -105,9 +111,12 @@ class Architecture:
 
     def source(self, role: str) -> TensorSource:
         """Where a role's tensor lies, its layer index filled in and the prefix left open."""
-        layer = ""
+        layer = expert = ""
         if role.startswith("layers."):
             _, layer, role = role.split(".", 2)
+        if role.startswith("mlp.experts."):
+            _, _, expert, part = role.split(".", 3)
+            role = f"mlp.experts.{part}"
         entry = self.tensors[role]
         source = TensorSource(entry) if isinstance(entry, str) else entry
-        return TensorSource(source.name.format(layer=layer), source.transpose, source.part)
+        return replace(source, name=source.name.format(layer=layer, expert=expert))

@@ -19,7 +19,7 @@ def _spec(config: Config) -> DecoderSpec:
         kv_heads=heads,
         head_dim=head_dim,
         scale=head_dim**-0.5 if config.flag("scale_attn_weights", True) else 1.0,
-        rotary=False,
+        rotary=None,
         biases=frozenset("qkvo"),
     )
     mlp = Mlp(
@@ -34,15 +34,15 @@ def _spec(config: Config) -> DecoderSpec:
         vocab_size=config.size("vocab_size"),
         hidden_size=hidden,
         max_positions=positions,
-        layers=(Layer(norm, attention, norm, mlp),) * config.size("n_layer"),
+        layers=(Layer(norm, attention, norm, mlp),) * config.layers("n_layer"),
         final_norm=norm,
         tied=config.flag("tie_word_embeddings", True),
         learned_positions=positions,
     )
 
 
-def _qkv(kind: str, index: int) -> TensorSource:
-    return TensorSource(f"h.{{layer}}.attn.c_attn.{kind}", transpose=kind == "weight", part=(index, 3))
+def _qkv(kind: str) -> TensorSource:
+    return TensorSource(f"h.{{layer}}.attn.c_attn.{kind}", transpose=kind == "weight", stack=("q", "k", "v"))
 
 
 ARCHITECTURE = Architecture(
@@ -52,12 +52,12 @@ ARCHITECTURE = Architecture(
         "positions": "wpe.weight",
         "attention_norm.weight": "h.{layer}.ln_1.weight",
         "attention_norm.bias": "h.{layer}.ln_1.bias",
-        "attention.q.weight": _qkv("weight", 0),
-        "attention.k.weight": _qkv("weight", 1),
-        "attention.v.weight": _qkv("weight", 2),
-        "attention.q.bias": _qkv("bias", 0),
-        "attention.k.bias": _qkv("bias", 1),
-        "attention.v.bias": _qkv("bias", 2),
+        "attention.q.weight": _qkv("weight"),
+        "attention.k.weight": _qkv("weight"),
+        "attention.v.weight": _qkv("weight"),
+        "attention.q.bias": _qkv("bias"),
+        "attention.k.bias": _qkv("bias"),
+        "attention.v.bias": _qkv("bias"),
         "attention.o.weight": TensorSource("h.{layer}.attn.c_proj.weight", transpose=True),
         "attention.o.bias": "h.{layer}.attn.c_proj.bias",
         "mlp_norm.weight": "h.{layer}.ln_2.weight",

@@ -28,7 +28,7 @@ def _attention_kinds(config: Config, layers: int) -> list[str]:
 
 
 def _spec(config: Config) -> DecoderSpec:
-    hidden, heads, count = config.size("hidden_size"), config.size("num_heads"), config.size("num_layers")
+    hidden, heads, count = config.size("hidden_size"), config.size("num_heads"), config.layers("num_layers")
     norm = Norm("layer", config.number("layer_norm_epsilon", 1e-5), bias=True)
     mlp = Mlp(
         kind="plain",
@@ -44,7 +44,7 @@ def _spec(config: Config) -> DecoderSpec:
             kv_heads=heads,
             head_dim=config.divides("hidden_size", hidden, heads),
             scale=1.0,
-            rotary=False,
+            rotary=None,
             window=window if kind == "local" else None,
             biases=frozenset("o"),
         )

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from coremltools.converters.mil import Builder as mb
 
-from ..spec import Activation, Attention, Mlp, Norm
+from ..spec import Activation, Attention, Experts, Layer, Mlp, Norm
 from .bank import Bank
 
-__all__ = ["StepInputs", "attention", "linear", "mlp", "norm"]
+__all__ = ["StepInputs", "attention", "decoder_layer", "linear", "mlp", "norm", "scaled", "softcap"]
 
 _NORM_FLOOR = np.float16(1e-4)  # the least max|x| that RMSNorm divides by
 
@@ -35,17 +35,19 @@ class StepInputs:
     slot: Any
     slot_end: Any
     masks: dict[bool, Any]  # is the layer local? -> additive mask [1, 1, S, R]
-    rotary: tuple[Any, Any] | None  # cos and sin, [1, 1, S, rotary_dim]
+    rotary: dict[str, tuple[Any, Any]]  # "global" and "local" -> cos and sin, [1, 1, S, rotary_dim]
     state_dim: int  # head_dim of the state, E padded to a multiple of 32
     fused: bool  # scaled_dot_product_attention, else matmul, softmax, matmul
 
 
-def norm(x: Any, spec: Norm, bank: Bank, role: str) -> Any:
-    """LayerNorm, or an RMSNorm that cannot overflow in fp16.
+def norm(x: Any, spec: Norm | None, bank: Bank, role: str) -> Any:
+    """LayerNorm, an RMSNorm that cannot overflow in fp16, or x itself.
 
     RMSNorm: x / sqrt(mean(x²) + eps) with y = x / m, m = max|x|, equals y / sqrt(mean(y²) + eps / m²). All of y lies in
     [-1, 1], so no square overflows, and eps / m² is computed as (sqrt(eps) / m)², since an eps of 1e-6 is subnormal.
     """
+    if spec is None:
+        return x
     if spec.kind == "layer":
         gamma = bank.use(f"{role}.weight")
         beta = bank.use(f"{role}.bias") if spec.bias else bank.zeros(gamma.shape[0])
@@ -108,11 +110,11 @@ def attention(x: Any, spec: Attention, bank: Bank, role: str, layer: int, step: 
     Q is reshaped to [1, KV, G · S, E] instead of repeating K and V for each of the G query heads.
     """
     tokens, dim, groups = step.tokens, spec.head_dim, spec.heads // spec.kv_heads
-    query = _heads(linear(x, bank, f"{role}.q"), spec.heads, dim, tokens)
-    key = _heads(linear(x, bank, f"{role}.k"), spec.kv_heads, dim, tokens)
+    query = _project(x, spec, bank, f"{role}.q", spec.heads, tokens)
+    key = _project(x, spec, bank, f"{role}.k", spec.kv_heads, tokens)
     value = _heads(linear(x, bank, f"{role}.v"), spec.kv_heads, dim, tokens)
-    if spec.rotary and step.rotary is not None:
-        query, key = _rotate(query, *step.rotary), _rotate(key, *step.rotary)
+    if spec.rotary:
+        query, key = _rotate(query, *step.rotary[spec.rotary]), _rotate(key, *step.rotary[spec.rotary])
     _write(step, 2 * layer, _widen(key, step.state_dim))
     _write(step, 2 * layer + 1, _widen(value, step.state_dim))
     query = mb.reshape(x=_widen(query, step.state_dim), shape=[1, spec.kv_heads, groups * tokens, step.state_dim])
@@ -124,16 +126,38 @@ def attention(x: Any, spec: Attention, bank: Bank, role: str, layer: int, step: 
     return linear(mixed, bank, f"{role}.o")
 
 
+def _project(x: Any, spec: Attention, bank: Bank, role: str, heads: int, tokens: int) -> Any:
+    """Q or K, [1, heads, S, E], normed where the model norms them."""
+    flat = linear(x, bank, role)
+    if spec.qk_norm_over == "projection":
+        return _heads(norm(flat, spec.qk_norm, bank, f"{role}_norm"), heads, spec.head_dim, tokens)
+    return norm(_heads(flat, heads, spec.head_dim, tokens), spec.qk_norm, bank, f"{role}_norm")
+
+
+def softcap(x: Any, cap: float | None) -> Any:
+    """c · tanh(x / c), or x itself."""
+    if cap is None:
+        return x
+    return mb.mul(x=mb.tanh(x=mb.mul(x=x, y=np.float16(1 / cap))), y=np.float16(cap))
+
+
 def _attend(query: Any, keys: Any, values: Any, spec: Attention, step: StepInputs) -> Any:
-    """softmax(Q·Kᵀ · scale + mask) · V for Q [1, KV, G·S, E]; the op itself scales by 1/sqrt(E of the state)."""
+    """softmax(cap(Q·Kᵀ · scale) + mask) · V for Q [1, KV, G·S, E]; the op itself scales by 1/sqrt(E of the state).
+
+    The op has no place for a soft-cap: a layer with one is always decomposed.
+    """
     mask = step.masks[spec.window is not None]
-    factor = spec.scale * (step.state_dim**0.5 if step.fused else 1.0)
-    if abs(factor - 1) > 1e-9:
-        query = mb.mul(x=query, y=np.float16(factor))
-    if step.fused:
+    fused = step.fused and spec.softcap is None
+    query = scaled(query, spec.scale * (step.state_dim**0.5 if fused else 1.0))
+    if fused:
         return mb.scaled_dot_product_attention(query=query, key=keys, value=values, attn_mask=mask)
-    scores = mb.add(x=mb.matmul(x=query, y=keys, transpose_y=True), y=mask)
-    return mb.matmul(x=mb.softmax(x=scores, axis=-1), y=values)
+    scores = softcap(mb.matmul(x=query, y=keys, transpose_y=True), spec.softcap)
+    return mb.matmul(x=mb.softmax(x=mb.add(x=scores, y=mask), axis=-1), y=values)
+
+
+def scaled(x: Any, factor: float) -> Any:
+    """x · factor, and x itself where the factor is 1."""
+    return x if abs(factor - 1) < 1e-9 else mb.mul(x=x, y=np.float16(factor))
 
 
 _ACTIVATIONS: dict[Activation, Any] = {
@@ -144,9 +168,47 @@ _ACTIVATIONS: dict[Activation, Any] = {
 }
 
 
-def mlp(x: Any, spec: Mlp, bank: Bank, role: str) -> Any:
-    """down(act(gate(x)) · up(x)), or down(act(up(x)))."""
+def mlp(x: Any, spec: Mlp | Experts, bank: Bank, role: str) -> Any:
+    """down(act(gate(x)) · up(x)), down(act(up(x))), or a mixture of the former."""
+    if isinstance(spec, Experts):
+        return _experts(x, spec, bank, role)
     activate = _ACTIVATIONS[spec.activation]
     up = linear(x, bank, f"{role}.up")
     wide = activate(up) if spec.kind == "plain" else mb.mul(x=activate(linear(x, bank, f"{role}.gate")), y=up)
     return linear(wide, bank, f"{role}.down")
+
+
+def _experts(x: Any, spec: Experts, bank: Bank, role: str) -> Any:
+    """Every expert on every token, weighted by the router's share, which is 0 beyond the `active` largest ones.
+
+    ML Programs cannot choose weights at run time without copying them, so this reads all experts for each token.
+    """
+    shares = mb.softmax(x=linear(x, bank, f"{role}.router"), axis=-1)  # [1, S, experts]
+    largest, _ = mb.topk(x=shares, k=spec.active, axis=-1)
+    least = mb.reduce_min(x=largest, axes=[-1], keep_dims=True)
+    shares = mb.mul(x=shares, y=mb.cast(x=mb.greater_equal(x=shares, y=least), dtype="fp16"))
+    if spec.normalized:
+        shares = mb.real_div(x=shares, y=mb.reduce_sum(x=shares, axes=[-1], keep_dims=True))
+    dense = Mlp("gated", spec.width, spec.activation)
+    weights = mb.split(x=shares, num_splits=spec.count, axis=-1) if spec.count > 1 else [shares]
+    parts = [mb.mul(x=mlp(x, dense, bank, f"{role}.experts.{e}"), y=w) for e, w in enumerate(weights)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = mb.add(x=total, y=part)
+    return total
+
+
+def decoder_layer(x: Any, spec: Layer, bank: Bank, index: int, step: StepInputs) -> Any:
+    """One layer: norms before and behind the blocks, serial or parallel, as `Layer` says."""
+    role = f"layers.{index}"
+    normed = norm(x, spec.attention_norm, bank, f"{role}.attention_norm")
+    mixed = attention(normed, spec.attention, bank, f"{role}.attention", index, step)
+    mixed = norm(mixed, spec.attention_output_norm, bank, f"{role}.attention_output_norm")
+    if not spec.parallel:
+        x = mb.add(x=x, y=scaled(mixed, spec.residual_scale))
+        normed = norm(x, spec.mlp_norm, bank, f"{role}.mlp_norm")
+    elif spec.mlp_norm is not None:
+        normed = norm(x, spec.mlp_norm, bank, f"{role}.mlp_norm")
+    wide = norm(mlp(normed, spec.mlp, bank, f"{role}.mlp"), spec.mlp_output_norm, bank, f"{role}.mlp_output_norm")
+    x = mb.add(x=x, y=mixed) if spec.parallel else x
+    return mb.add(x=x, y=scaled(wide, spec.residual_scale))

@@ -15,7 +15,7 @@ from coremltools.converters.mil.mil import Function, Program, types
 from ..shapes import STATE, FunctionPlan, Shapes
 from ..spec import DecoderSpec
 from .bank import Bank
-from .blocks import StepInputs, attention, mlp, norm
+from .blocks import StepInputs, decoder_layer, norm, scaled, softcap
 
 __all__ = ["build"]
 
@@ -31,6 +31,12 @@ def build(spec: DecoderSpec, shapes: Shapes, bank: Bank, *, fused_attention: boo
     return program
 
 
+def _tables(spec: DecoderSpec) -> dict[str, Any]:
+    """The rotary tables that the host sends, by kind."""
+    found = {"global": spec.rotary, "local": spec.local_rotary}
+    return {kind: table for kind, table in found.items() if table}
+
+
 def _placeholders(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan) -> dict[str, Any]:
     """The function's inputs, in the contract's order."""
     tokens, rows = plan.tokens, shapes.rows
@@ -41,8 +47,9 @@ def _placeholders(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan) -> dict
     }
     if spec.local_window:
         wanted["local_attention_mask"] = ((1, 1, tokens, rows), types.fp16)
-    if spec.rotary:
-        wanted["cos"] = wanted["sin"] = ((1, 1, tokens, int(spec.rotary["rotary_dim"])), types.fp16)
+    for kind, prefix in (("global", ""), ("local", "local_")):
+        if table := _tables(spec).get(kind):
+            wanted[f"{prefix}cos"] = wanted[f"{prefix}sin"] = ((1, 1, tokens, int(table["rotary_dim"])), types.fp16)
     if spec.learned_positions:
         wanted["positions"] = ((tokens,), types.int32)
     if plan.logits == "last" and tokens > 1:
@@ -58,22 +65,28 @@ def _function(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan, bank: Bank,
         x = mb.gather(
             x=bank.use("embedding"), indices=function.inputs["input_ids"], axis=0, batch_dims=0, validate_indices=False
         )
+        x = scaled(x, spec.embedding_scale)
         if spec.learned_positions:
             rows = mb.gather(
                 x=bank.use("positions"), indices=function.inputs["positions"], axis=0, validate_indices=False
             )
             x = mb.add(x=x, y=rows)
         for index, layer in enumerate(spec.layers):
-            role = f"layers.{index}"
-            normed = norm(x, layer.attention_norm, bank, f"{role}.attention_norm")
-            x = mb.add(x=x, y=attention(normed, layer.attention, bank, f"{role}.attention", index, step))
-            x = mb.add(x=x, y=mlp(norm(x, layer.mlp_norm, bank, f"{role}.mlp_norm"), layer.mlp, bank, f"{role}.mlp"))
+            x = decoder_layer(x, layer, bank, index, step)
         if "last" in function.inputs:
             x = mb.gather(x=x, indices=function.inputs["last"], axis=1, batch_dims=0, validate_indices=False)
-        x = norm(x, spec.final_norm, bank, "final_norm")
-        head = bank.use("embedding" if spec.tied else "head")
-        function.set_outputs([mb.linear(x=x, weight=head, bias=bank.zeros(head.shape[0]), name="logits")])
+        function.set_outputs([_logits(norm(x, spec.final_norm, bank, "final_norm"), spec, bank)])
     return function
+
+
+def _logits(x: Any, spec: DecoderSpec, bank: Bank) -> Any:
+    head = bank.use("embedding" if spec.tied else "head")
+    bias = bank.use("head.bias") if spec.head_bias else bank.zeros(head.shape[0])
+    plain = spec.logit_scale == 1.0 and spec.logit_softcap is None
+    logits = mb.linear(x=x, weight=head, bias=bias, **({"name": "logits"} if plain else {}))
+    if plain:
+        return logits
+    return mb.identity(x=softcap(scaled(logits, spec.logit_scale), spec.logit_softcap), name="logits")
 
 
 def _step(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan, inputs: dict[str, Any], fused: bool) -> StepInputs:
@@ -84,9 +97,8 @@ def _step(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan, inputs: dict[st
         # One row a query head of the group; a single token's row is broadcast over them.
         return inputs[name] if groups == 1 or plan.tokens == 1 else mb.tile(x=inputs[name], reps=[1, 1, groups, 1])
 
-    masks = {False: mask("attention_mask")}
-    if spec.local_window:
-        masks[True] = mask("local_attention_mask")
+    shared = mask("attention_mask")
+    masks = {False: shared, True: mask("local_attention_mask") if spec.local_window else shared}
     state = inputs[STATE]
     return StepInputs(
         tokens=plan.tokens,
@@ -96,7 +108,11 @@ def _step(spec: DecoderSpec, shapes: Shapes, plan: FunctionPlan, inputs: dict[st
         slot=inputs["slot"],
         slot_end=mb.add(x=inputs["slot"], y=np.int32(plan.tokens)),
         masks=masks,
-        rotary=(inputs["cos"], inputs["sin"]) if spec.rotary else None,
+        rotary={
+            kind: (inputs[f"{prefix}cos"], inputs[f"{prefix}sin"])
+            for kind, prefix in (("global", ""), ("local", "local_"))
+            if kind in _tables(spec)
+        },
         state_dim=shapes.state_dim,
         fused=fused,
     )

@@ -6,9 +6,9 @@ Source of the layout: `mlpackage/src/ModelPackage.cpp` in coremltools. Its own w
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -24,33 +24,49 @@ _NAMESPACE = uuid.UUID("6e1f1c1e-58ad-5b0c-9a0a-6d1c1b3e5c11")
 
 
 def save(program: Any, package: Path, metadata: dict[str, str]) -> None:
-    """Serialises `program` into the folder `package`, which must not exist, with user-defined metadata."""
+    """Serialises `program` into the folder `package`, which must not exist, with user-defined metadata.
+
+    Raises:
+        OSError: the folder cannot be written; its errno says why.
+    """
     import coremltools as ct
-    from coremltools.converters.mil.converter import mil_convert
+    from coremltools.converters.mil import converter
 
     pipeline = ct.PassPipeline.EMPTY
     pipeline.passes = list(PASSES)
-    with tempfile.TemporaryDirectory(dir=package.parent, prefix=".emit-") as scratch:
-        model = mil_convert(
+    data = package / "Data" / _AUTHOR
+    (data / "weights").mkdir(parents=True)
+    try:
+        # Not mil_convert: it writes the weights to the system's temporary folder and then copies them.
+        spec, _ = converter.mil_convert_to_proto(
             program,
             "milinternal",
             "mlprogram",
+            converter.ConverterRegistry,
             specification_version=ct.target.iOS18,
-            compute_units=ct.ComputeUnit.CPU_ONLY,
             export_multi_functions=True,
-            skip_model_load=True,
             pass_pipeline=pipeline,
-            package_dir=os.fspath(Path(scratch) / "emitted.mlpackage"),
+            weights_dir=os.fspath(data / "weights"),
         )
-        spec = model.get_spec()
-        spec.description.metadata.userDefined.clear()
-        spec.description.metadata.userDefined.update(metadata)
-        data = package / "Data" / _AUTHOR
-        (data / "weights").mkdir(parents=True)
-        emitted = Path(scratch) / "emitted.mlpackage" / "Data" / _AUTHOR / "weights" / "weight.bin"
-        os.replace(emitted, data / "weights" / "weight.bin")
+    except RuntimeError as exc:
+        if "FileWriter" in str(exc):  # its C++ writer does not say why
+            _write_error(data / "weights" / "weight.bin", str(exc))
+        raise
+    finally:
+        converter._reset_conversion_state()
+    spec.description.metadata.userDefined.clear()
+    spec.description.metadata.userDefined.update(metadata)
     (data / "model.mlmodel").write_bytes(spec.SerializeToString(deterministic=True))
     (package / "Manifest.json").write_text(json.dumps(_manifest(), indent=4) + "\n", "utf-8")
+
+
+def _write_error(path: Path, message: str) -> None:
+    """Raises what the operating system says when one goes on writing to `path`."""
+    with path.open("ab") as file:
+        file.write(bytes(1 << 16))
+        file.flush()
+        os.fsync(file.fileno())
+    raise OSError(errno.EIO, message)
 
 
 def _manifest() -> dict[str, Any]:

@@ -1,0 +1,45 @@
+"""EXAONE 4.0: norms behind the blocks and on each head of Q and K; in the hybrid form rotary on local layers only.
+
+transformers: `models/exaone4/modeling_exaone4.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..spec import DecoderSpec, Layer
+from .base import Architecture, Config
+from .common import attention, gated_mlp, rms, rotary, sliding_windows
+from .olmo2 import POST_NORMS, UNNORMED
+from .qwen3 import QK_NORM
+
+
+def _pattern(config: Config) -> int | None:
+    """Every how-manieth layer is global: a number, or the length of a pattern such as LLLG."""
+    pattern = config.values.get("sliding_window_pattern", 4)
+    return len(pattern) if isinstance(pattern, str) else pattern if type(pattern) is int and pattern > 0 else None
+
+
+def _spec(config: Config) -> DecoderSpec:
+    norm = rms(config, 1e-5)
+    heads = attention(config, qk_norm=norm)
+    windows = sliding_windows(config, config.size("num_hidden_layers"), pattern=_pattern(config))
+    hybrid = config.values.get("sliding_window") is not None
+
+    def layer(window: int | None) -> Layer:
+        turned = replace(heads, window=window, rotary="global" if window or not hybrid else None)
+        return Layer(None, turned, None, gated_mlp(config), attention_output_norm=norm, mlp_output_norm=norm)
+
+    return DecoderSpec(
+        model_type="exaone4",
+        vocab_size=config.size("vocab_size"),
+        hidden_size=config.size("hidden_size"),
+        max_positions=config.size("max_position_embeddings", 2048),
+        layers=tuple(layer(window) for window in windows),
+        final_norm=norm,
+        tied=config.flag("tie_word_embeddings", False),
+        rotary=rotary(config, heads.head_dim),
+    )
+
+
+ARCHITECTURE = Architecture(spec=_spec, tensors={**UNNORMED, **QK_NORM, **POST_NORMS}, prefixes=("model.", ""))
