@@ -48,6 +48,13 @@ def test_words() -> None:
     assert str(LilimsError("plain")) == "plain"
 
 
+def test_what_a_hostile_file_says_is_cut() -> None:
+    error = LilimsError("a" * 5000 + "z", where="b" * 10_000_000, hint="c" * 601)
+    assert all(600 < len(part) < 610 for part in (error.message, error.where or "", error.hint or ""))
+    assert error.message.endswith("aaz")
+    assert LilimsError("a" * 600).message == "a" * 600
+
+
 @pytest.mark.parametrize("name", sorted(CLASSES))
 def test_exit_codes(name: str) -> None:
     assert CLASSES[name].exit_code == (2 if CLASSES[name] is UsageError else 1)

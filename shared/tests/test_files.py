@@ -8,13 +8,22 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from lilims.core import files
 from lilims.core.errors import CheckpointError, InputError, OutputExistsError, StorageError
-from lilims.core.files import directory_size, new_directory, read_json, sha256_file, write_atomic, write_json
+from lilims.core.files import (
+    directory_size,
+    new_directory,
+    read_bytes,
+    read_json,
+    sha256_file,
+    write_atomic,
+    write_json,
+)
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and links as on POSIX")
 
@@ -71,6 +80,20 @@ def test_json_with_many_keys_is_read_in_linear_time(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(f'{{{pairs}, "199999": 0}}')
     with pytest.raises(InputError, match="'199999' stands twice"):
         read_json(tmp_path / "x.json")
+
+
+def test_no_more_memory_is_asked_for_than_the_file_has(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"abc")
+    tracemalloc.start()
+    assert read_bytes(tmp_path / "small", limit=1 << 30) == b"abc"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 18  # file.read(1 << 30) would ask for a gigabyte
+    assert read_bytes(tmp_path / "small", limit=3) == b"abc"
+    with pytest.raises(InputError, match="larger than 2 bytes"):
+        read_bytes(tmp_path / "small", limit=2)
+    with pytest.raises(InputError, match="cannot be read: embedded null byte"):
+        read_bytes(tmp_path / "a\0b", limit=2)
 
 
 def test_absent_json_and_folder(tmp_path: Path) -> None:
@@ -221,6 +244,7 @@ def test_the_current_folder_and_the_root(tmp_path: Path, monkeypatch: pytest.Mon
 
 KILLED_WHILE_WRITING = """
 import sys
+import tracemalloc
 from pathlib import Path
 from lilims.core.files import new_directory
 with new_directory(Path(sys.argv[1]), force=True) as folder:
@@ -232,7 +256,9 @@ with new_directory(Path(sys.argv[1]), force=True) as folder:
 KILLED_BETWEEN_THE_RENAMES = """
 import os, sys
 from pathlib import Path
+from lilims.core import files
 from lilims.core.files import new_directory
+files._exchange = lambda first, second: False
 rename, calls = os.rename, []
 def second_time_never(source, target):
     if calls:
@@ -280,6 +306,65 @@ def test_a_killed_first_writer_leaves_nothing_in_the_way(tmp_path: Path) -> None
     with new_directory(target) as folder:
         (folder / "new").write_text("x")
     assert [path.name for path in target.iterdir()] == ["new"]
+    assert leftovers(tmp_path) == []
+
+
+KILLED_AFTER_THE_EXCHANGE = """
+import sys
+import tracemalloc
+from pathlib import Path
+from lilims.core import files
+def removed_never(path):
+    print("ready", flush=True)
+    sys.stdin.read()
+files._remove = removed_never
+with files.new_directory(Path(sys.argv[1]), force=True) as folder:
+    (folder / "new").write_text("x")
+"""
+
+
+@posix
+@pytest.mark.parametrize("old", ["folder", "file", "link"])
+def test_a_writer_killed_after_the_exchange_leaves_the_new_folder(old: str, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    if old == "folder":
+        target.mkdir()
+        (target / "old").write_text("x")
+    elif old == "file":
+        target.write_text("old")
+    else:
+        target.symlink_to(tmp_path)
+    killed(KILLED_AFTER_THE_EXCHANGE, target)
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert len(leftovers(tmp_path)) == 1
+    files.remove_stale(target)
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert leftovers(tmp_path) == []
+
+
+@posix
+def test_force_without_an_exchange_renames_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    for name in ("old", "new"):
+        with new_directory(tmp_path / "model", force=True) as folder:
+            (folder / name).write_text("x")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["new"]
+    assert leftovers(tmp_path) == []
+
+
+@posix
+def test_force_is_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who looks finds neither the old folder nor the new one."""
+
+    def rename(source: Path, target: Path) -> None:
+        pytest.fail(f"{source} was renamed")
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").write_text("x")
+    monkeypatch.setattr(os, "rename", rename)
+    with new_directory(tmp_path / "model", force=True) as folder:
+        (folder / "new").write_text("x")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["new"]
     assert leftovers(tmp_path) == []
 
 

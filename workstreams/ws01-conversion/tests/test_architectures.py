@@ -81,6 +81,8 @@ BAD: dict[str, tuple[str, dict[str, Any], type[LilimsError], str]] = {
     "zero layers": ("llama", {"num_hidden_layers": 0}, CheckpointError, "'num_hidden_layers'"),
     "layers as text": ("llama", {"num_hidden_layers": "3"}, CheckpointError, "'num_hidden_layers'"),
     "absurd size": ("llama", {"hidden_size": 1 << 40}, CheckpointError, "'hidden_size'"),
+    "absurd depth": ("llama", {"num_hidden_layers": 5000}, CheckpointError, "more than the 4096"),
+    "absurd number": ("llama", {"rms_norm_eps": 10**400}, CheckpointError, "'rms_norm_eps'"),
     "heads that do not divide": ("llama", {"num_key_value_heads": 3}, CheckpointError, "not a multiple of 3"),
     "unknown activation": ("llama", {"hidden_act": "swiglu9"}, UnsupportedModelError, "'hidden_act' is 'swiglu9'"),
     "unknown rope": ("llama", {"rope_scaling": {"rope_type": "new"}}, UnsupportedModelError, "new"),
@@ -90,6 +92,7 @@ BAD: dict[str, tuple[str, dict[str, Any], type[LilimsError], str]] = {
     "gpt2 by layer index": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, UnsupportedModelError, "inverse_layer"),
     "gpt2 odd heads": ("gpt2", {"n_head": 5}, CheckpointError, "not a multiple of 5"),
     "neo layer kinds": ("gpt_neo", {"attention_types": [[["global", "odd"], 2]]}, UnsupportedModelError, "'odd'"),
+    "neo kinds in lists": ("gpt_neo", {"attention_types": [[[["global"]], 4]]}, UnsupportedModelError, "unknown kind"),
     "neo layer count": ("gpt_neo", {"attention_types": [[["global"], 2]]}, CheckpointError, "names 2 layers of 4"),
     "neo nonsense": ("gpt_neo", {"attention_types": 7}, CheckpointError, "'attention_types'"),
 }

@@ -79,6 +79,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[LilimsError], str]] = {
     "index without a map": (_index(None), CheckpointError, "no weight_map"),
     "index leaves the folder": (_index({"t": "../model.safetensors"}), CheckpointError, "outside its folder"),
     "index names a lost shard": (_index({"t": "lost.safetensors"}), CheckpointError, "cannot be read"),
+    "index with a zero byte": (_index({"t": "a\0b"}), CheckpointError, "cannot be read: embedded null byte"),
     "index names a lost tensor": (_index({"lost": "model.safetensors"}), CheckpointError, "'lost' is not in"),
 }
 

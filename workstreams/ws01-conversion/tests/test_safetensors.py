@@ -84,6 +84,7 @@ def test_hostile_files(tmp_path: Path, name: str) -> None:
 
 HOSTILE_ENTRIES = {
     "unknown dtype": ({"t": entry("F8_XX")}, "unknown dtype"),
+    "dtype that is a list": ({"t": {**entry(), "dtype": ["F32"]}}, "unknown dtype"),
     "end behind the file": ({"t": entry(offsets=(0, 80), shape=(20,))}, "outside the file"),
     "begin behind end": ({"t": entry(offsets=(8, 0))}, "outside the file"),
     "negative dimension": ({"t": entry(shape=(-2,))}, "outside the file"),

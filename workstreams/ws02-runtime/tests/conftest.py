@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lilims.core.privacy import telemetry_off
 from lilims.core.settings import settings
+
+telemetry_off()  # some tests import ONNX Runtime themselves
 
 
 @pytest.fixture(autouse=True)

@@ -166,6 +166,7 @@ def test_what_cannot_be_honoured_is_named(changes: dict[str, Any], named: str) -
         ({"rotary_dim": 64, "flavour": 1}, "flavour"),
         ({"rotary_dim": 64, "kind": "llama3", "original_context": 8}, "low_freq_factor"),
         ({"rotary_dim": 2, "kind": "dynamic", "original_context": 8}, "rotary_dim"),
+        ({"rotary_dim": 8, "short_factor": 7}, "short_factor"),
         (
             {
                 "rotary_dim": 8,

@@ -20,6 +20,7 @@ import click
 
 from .console import console
 from .errors import LilimsError, StorageError
+from .privacy import hub_off, telemetry_off
 
 __all__ = ["command", "lilims", "main", "model_argument"]
 
@@ -136,6 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Runs `lilims` with the arguments (default: the process's) and returns the exit code."""
     console.json = console.quiet = False
+    telemetry_off()
+    hub_off()
     try:
         code = lilims.main(args=arguments, prog_name="lilims", standalone_mode=False)
         return code if isinstance(code, int) else 0  # a number: `ctx.exit(number)`

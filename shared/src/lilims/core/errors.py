@@ -50,6 +50,13 @@ __all__ = [
 ]
 
 
+_LONGEST = 600  # characters of a part; names and values from a hostile file may be megabytes
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
+
+
 class LilimsError(Exception):
     """Base of all errors that lilims raises on purpose.
 
@@ -63,9 +70,9 @@ class LilimsError(Exception):
 
     def __init__(self, message: str, *, where: str | PathLike[str] | None = None, hint: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.where = None if where is None else str(where)
-        self.hint = hint
+        self.message = _short(message)
+        self.where = None if where is None else _short(str(where))
+        self.hint = None if hint is None else _short(hint)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message

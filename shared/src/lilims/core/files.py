@@ -6,6 +6,7 @@ Knows the file system. Must not know what the files mean.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import glob
 import hashlib
@@ -23,6 +24,7 @@ from .errors import InputError, OutputExistsError, StorageError
 __all__ = [
     "directory_size",
     "new_directory",
+    "read_bytes",
     "read_json",
     "remove_stale",
     "sha256_file",
@@ -48,6 +50,24 @@ def directory_size(path: Path) -> int:
     return sum(p.lstat().st_size for p in path.rglob("*") if p.is_file() and not p.is_symlink())
 
 
+def read_bytes(path: Path, *, limit: int, error: type[InputError] = InputError) -> bytes:
+    """The bytes of a file of at most `limit` bytes; no more memory is asked for than the file has.
+
+    Raises:
+        error: the file is absent, cannot be read, or is too large.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+    except FileNotFoundError as exc:
+        raise error("no such file", where=path, hint="check the path") from exc
+    except (OSError, ValueError) as exc:  # ValueError: a name with a zero byte
+        raise error(f"cannot be read: {getattr(exc, 'strerror', exc)}", where=path) from exc
+    if len(raw) > limit:
+        raise error(f"larger than {limit} bytes", where=path, hint="this is not a file that lilims reads")
+    return raw
+
+
 def read_json(path: Path, *, limit: int = 64 << 20, error: type[InputError] = InputError) -> Any:
     """A JSON file of at most `limit` bytes. A key that stands twice in an object is an error, as in RFC 8259's advice.
 
@@ -63,16 +83,9 @@ def read_json(path: Path, *, limit: int = 64 << 20, error: type[InputError] = In
             seen[key] = value
         return seen
 
+    raw = read_bytes(path, limit=limit, error=error)
     try:
-        with path.open("rb") as file:
-            raw = file.read(limit + 1)
-        if len(raw) > limit:
-            raise error(f"larger than {limit} bytes", where=path, hint="this is not a file that lilims reads")
         return json.loads(raw.decode("utf-8-sig"), object_pairs_hook=unique)
-    except FileNotFoundError as exc:
-        raise error("no such file", where=path, hint="check the path") from exc
-    except OSError as exc:
-        raise error(f"cannot be read: {exc.strerror}", where=path) from exc
     except (ValueError, RecursionError) as exc:
         raise error(f"not valid JSON: {exc}", where=path, hint="fetch the file again, or mend it") from exc
 
@@ -140,8 +153,9 @@ def write_json(path: Path, value: Any) -> None:
 def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends well and vanishes when it does not.
 
-    With `force` an existing `target` is renamed aside, replaced and then removed. A process killed between the two
-    renames leaves the old folder under the name `.<name>.old-<hex>`, which `remove_stale` puts back.
+    With `force` an existing `target` is exchanged with the new one in one step where the system can do that (Linux,
+    macOS), so that there is always one of the two; elsewhere it is renamed aside first. What a killed process leaves
+    (`.<name>.new-<hex>`, `.<name>.old-<hex>`) is cleared, or put back, by the next writer of `target`.
 
     Raises:
         OutputExistsError: `target` exists and `force` is not set.
@@ -153,16 +167,15 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     remove_stale(target)
     if not force and (target.is_symlink() or (target.exists() and not _is_empty_directory(target))):
         raise OutputExistsError("the target exists already", where=target, hint="choose another -o, or add --force")
-    temporary = target.with_name(f".{target.name}.new-{os.getpid()}-{secrets.token_hex(4)}")
-    with storage_errors(target):
+    temporary = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
+    with storage_errors(target), contextlib.ExitStack() as stack:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
-        try:
-            yield temporary
-            _sync_tree(temporary)
-            _swap(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        stack.callback(_remove, temporary)
+        _hold(temporary, stack)
+        yield temporary
+        _sync_tree(temporary)
+        _swap(temporary, target)
 
 
 def _is_empty_directory(path: Path) -> bool:
@@ -170,12 +183,28 @@ def _is_empty_directory(path: Path) -> bool:
 
 
 def _swap(new: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
-    if target.exists() or target.is_symlink():
+    """Puts `new` in the place of `target`. If `target` exists, it stands under the name of `new` afterwards."""
+    if not (target.exists() or target.is_symlink()):
+        os.rename(new, target)
+    elif not _exchange(new, target):
+        old = target.with_name(f".{target.name}.old-{secrets.token_hex(4)}")
         os.rename(target, old)
-    os.rename(new, target)
+        os.rename(new, target)
+        _remove(old)
     _sync_directory(target.parent)
-    _remove(old)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two names in one step; False where the system or the file system cannot."""
+    if sys.platform == "win32":
+        return False
+    libc: Any = ctypes.CDLL(None)
+    a, b = os.fsencode(first), os.fsencode(second)
+    if hasattr(libc, "renameat2"):  # Linux: AT_FDCWD, RENAME_EXCHANGE
+        return bool(libc.renameat2(-100, a, -100, b, 2) == 0)
+    if hasattr(libc, "renamex_np"):  # macOS: RENAME_SWAP
+        return bool(libc.renamex_np(a, b, 2) == 0)
+    return False
 
 
 def _remove(path: Path) -> None:
@@ -197,17 +226,28 @@ def remove_stale(target: Path) -> None:
             with storage_errors(target):
                 os.rename(old, target)
     for new in target.parent.glob(f".{name}.new-*"):
-        if not _alive(new.name.rsplit("-", 2)[1]):
-            shutil.rmtree(new, ignore_errors=True)
+        with contextlib.ExitStack() as stack:
+            if _hold(new, stack):
+                _remove(new)
 
 
-def _alive(pid: str) -> bool:
-    if sys.platform == "win32" or not pid.isdigit():  # os.kill would end the process there
+if sys.platform == "win32":
+
+    def _hold(folder: Path, stack: contextlib.ExitStack) -> bool:
+        return False  # a folder cannot be locked there: leftovers stay
+
+else:
+    import fcntl
+
+    def _hold(folder: Path, stack: contextlib.ExitStack) -> bool:
+        """Locks a folder for as long as `stack` lives; False where a living process holds it, or none can."""
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            return folder.is_symlink() or folder.is_file()  # what an exchange left: nobody writes into it
+        stack.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
         return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

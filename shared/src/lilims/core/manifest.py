@@ -7,6 +7,8 @@ The JSON Schema is `schema()`, published in `schema/manifest.schema.json` beside
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -19,6 +21,7 @@ from .files import read_json, sha256_file, write_json
 __all__ = [
     "CONTRACT",
     "FILE_NAME",
+    "NAME",
     "SCHEMA_VERSION",
     "Architecture",
     "FileRecord",
@@ -33,13 +36,13 @@ __all__ = [
     "describe_files",
     "read_manifest",
     "schema",
-    "verify_files",
     "write_manifest",
 ]
 
 CONTRACT: Literal["lilims.decoder/1"] = "lilims.decoder/1"
 SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 _SEMVER = r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -138,11 +141,14 @@ class FileRecord(_Record):
 
 
 class Manifest(_Record):
-    """The whole manifest. See docs/contract.md for what each field promises."""
+    """The whole manifest. See docs/contract.md for what each field promises.
+
+    `digest` stands in files only: `write_manifest` adds it, `read_manifest` checks and drops it.
+    """
 
     schema_version: Literal[1] = 1
     contract: Literal["lilims.decoder/1"] = CONTRACT
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     version: Annotated[str, Field(pattern=_SEMVER)] = "1.0.0"
     licence: str | None = None
     source: Source
@@ -151,6 +157,7 @@ class Manifest(_Record):
     tokens: Tokens
     context: Positive
     mask_value: float = -1e4
+    window: Positive | None = None
     local_window: Positive | None = None
     state: StateShape
     functions: dict[str, FunctionShape]
@@ -162,6 +169,7 @@ class Manifest(_Record):
     tools: dict[str, str]
     package: str = "model.mlpackage"
     files: dict[str, FileRecord]
+    digest: Annotated[str, Field(pattern=_SHA256)] | None = None
 
     @field_validator("files")
     @classmethod
@@ -184,7 +192,8 @@ def schema() -> dict[str, Any]:
 
 def _check_relative(name: str) -> None:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or re.search(r"[\\:\x00-\x1f]", name):
+    odd = re.search(r"[\\:\x00-\x1f\ud800-\udfff]", name) or len(name.encode("utf-8", "replace")) > 255
+    if path.is_absolute() or ".." in path.parts or not path.parts or odd:
         raise ValueError(f"{name!r} is not a path inside the model folder")
 
 
@@ -193,6 +202,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         ManifestError: absent, not JSON, from a later version, or a field is wrong (the first one is named).
+        IntegrityError: it was changed after it was written. A manifest without a digest is taken as it is.
     """
     path = folder / FILE_NAME
     raw = read_json(path, limit=16 << 20, error=ManifestError)
@@ -207,6 +217,11 @@ def read_manifest(folder: Path) -> Manifest:
         )
     if isinstance(contract, str) and contract != CONTRACT:
         raise ManifestError(f"contract {contract!r} is not {CONTRACT!r}", where=path, hint="upgrade lilims")
+    recorded = raw.pop("digest", None)
+    if recorded is not None and recorded != _digest(raw):
+        raise IntegrityError(
+            "its content differs from its own digest", where=path, hint="convert or pull the model again"
+        )
     try:
         return Manifest.model_validate(raw)
     except ValidationError as exc:
@@ -216,8 +231,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes manifest.json into a model folder, atomically."""
-    write_json(folder / FILE_NAME, manifest.model_dump(mode="json"))
+    """Writes manifest.json into a model folder, atomically, with the digest of its content."""
+    raw = manifest.model_dump(mode="json", exclude={"digest"})
+    write_json(folder / FILE_NAME, {**raw, "digest": _digest(raw)})
+
+
+def _digest(raw: dict[str, Any]) -> str:
+    """SHA-256 of the content in one spelling: keys sorted, no spaces, numbers as Python's json writes them."""
+    text = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe_files(folder: Path) -> dict[str, FileRecord]:
@@ -226,28 +248,5 @@ def describe_files(folder: Path) -> dict[str, FileRecord]:
     return {p.relative_to(folder).as_posix(): FileRecord(bytes=p.stat().st_size, sha256=sha256_file(p)) for p in paths}
 
 
-def verify_files(folder: Path, manifest: Manifest, *, hashes: bool) -> None:
-    """Checks that every recorded file is there with its size, and with `hashes` its SHA-256 too.
-
-    Raises:
-        IntegrityError: a file is absent or differs (it is named).
-    """
-    for name, record in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise IntegrityError("the file is missing", where=path, hint="convert or pull the model again")
-        size = path.stat().st_size
-        if size != record.bytes:
-            raise IntegrityError(
-                f"has {size} bytes, {record.bytes} are recorded", where=path, hint="convert or pull the model again"
-            )
-        if hashes and sha256_file(path) != record.sha256:
-            raise IntegrityError(
-                "its bytes differ from the recorded SHA-256", where=path, hint="convert or pull the model again"
-            )
-
-
 if __name__ == "__main__":
-    import json
-
     print(json.dumps(schema(), indent=2))

@@ -36,6 +36,10 @@ class Settings:
     """Threads of the portable executor; 0 means the machine's physical cores."""
     executor: str = "auto"
     """auto, coreml or portable."""
+    agent: str = ""
+    """The name under which `lilims tasks` claims work."""
+    claims_prefix: str = ""
+    """Prefix of claim refs; empty means what specs/protocol.toml says."""
 
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}

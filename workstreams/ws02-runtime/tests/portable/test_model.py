@@ -149,10 +149,23 @@ def test_flexible_shapes_within_their_bounds(ct: Any, mb: Any, save: Callable[..
 def test_unknown_precisions_and_damaged_packages(package: Path) -> None:
     with pytest.raises(UsageError, match="unknown precision 'half'"):
         MLModel(package, precision="half")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="threads must be 1 or more, not 0"):
+        MLModel(package, threads=0)
     model = package / "Data/com.apple.CoreML/model.mlmodel"
     model.write_bytes(model.read_bytes()[:-30])
     with pytest.raises(PackageError, match=r"model\.mlmodel"):
         MLModel(package)
+
+
+def test_a_package_is_opened_once_and_again_when_it_changes(package: Path) -> None:
+    first, second = MLModel(package, skip_model_load=True), MLModel(package, "sum", skip_model_load=True)
+    assert first._package is second._package
+    file = package / "Data/com.apple.CoreML/model.mlmodel"
+    spec = parse_model(file.read_bytes(), where="test")
+    spec.description.metadata.author = "someone else"
+    file.write_bytes(spec.SerializeToString())
+    assert MLModel(package, skip_model_load=True).author == "someone else"
+    assert first.author == ""
 
 
 def test_importing_it_is_cheap_and_needs_no_coremltools() -> None:

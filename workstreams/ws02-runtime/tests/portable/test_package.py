@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lilims.core.errors import PackageError, UnsupportedError
-from lilims.runtime.portable import MLModel
+from lilims.core.errors import LilimsError, PackageError, UnsupportedError
+from lilims.runtime.portable import MLModel, describe_package
 from lilims.runtime.portable.package import Package
 from lilims.runtime.portable.program import Constant, Program
 from lilims.runtime.portable.reader import read_program
@@ -44,6 +45,34 @@ def program_spec() -> Any:
     op.inputs["x"].arguments.add(name="x")
     op.outputs.add(name="y", type=tensor_type(FP32, 2))
     block.outputs.append("y")
+    return spec
+
+
+def mixed_spec() -> Any:
+    """A model with a state, a compressed weight and a product: more that can be damaged."""
+    spec = program_spec()
+    function = spec.mlProgram.functions["main"]
+    function.inputs.add(name="s").type.stateType.wrappedType.CopyFrom(tensor_type(FP32, 2))
+    block = function.block_specializations["CoreML8"]
+    weight = block.operations.add(type="constexpr_blockwise_shift_scale")
+    for key, value in {
+        "data": immediate(25, (2, 2), "bytes", b"\x21\x43"),
+        "scale": immediate(FP32, (2, 1), "floats", [1, 2]),
+    }.items():
+        weight.inputs[key].arguments.add(value=value)
+    weight.outputs.add(name="w", type=tensor_type(FP32, 2, 2))
+    read_state = block.operations.add(type="read_state")
+    read_state.inputs["input"].arguments.add(name="s")
+    read_state.outputs.add(name="old", type=tensor_type(FP32, 2))
+    for op_type, inputs, name in (("linear", {"x": "y", "weight": "w"}, "p"), ("add", {"x": "p", "y": "old"}, "z")):
+        op = block.operations.add(type=op_type)
+        for key, value in inputs.items():
+            op.inputs[key].arguments.add(name=value)
+        op.outputs.add(name=name, type=tensor_type(FP32, 2))
+    write_state = block.operations.add(type="write_state")
+    write_state.inputs["input"].arguments.add(name="s")
+    write_state.inputs["data"].arguments.add(name="z")
+    block.outputs[0] = "z"
     return spec
 
 
@@ -102,7 +131,7 @@ def test_a_manifest_without_a_root_model(tmp_path: Path, content: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
-@pytest.mark.parametrize("what", ["model", "folder", "weights", "loop"])
+@pytest.mark.parametrize("what", ["model", "folder", "weights", "loop", "nowhere"])
 def test_links_out_of_the_package_are_refused(tmp_path: Path, what: str) -> None:
     spec = program_spec()
     _blob_const(spec, "@model_path/weights/weight.bin")
@@ -120,8 +149,11 @@ def test_links_out_of_the_package_are_refused(tmp_path: Path, what: str) -> None
         inside.symlink_to(outside)
     elif what == "weights":
         (inside / "weights").symlink_to(outside)
-    else:
+    elif what == "loop":
         (inside / "weights").symlink_to(inside / "weights")
+    else:
+        (inside / "weights").mkdir()
+        (inside / "weights/weight.bin").symlink_to(outside / "none")
     with pytest.raises(PackageError, match="link leads out|cannot be read|lacks this file"):
         MLModel(package)
 
@@ -336,6 +368,29 @@ def test_specifications_that_contradict_themselves(tmp_path: Path, damage: str) 
         read(tmp_path, spec)
 
 
+@pytest.mark.parametrize("seed", [*range(40), 394, 570])
+def test_a_damaged_byte_is_one_error_or_none(tmp_path: Path, seed: int) -> None:
+    """A specification with bytes changed, cut out or cut off, still ends in a typed error or a result."""
+    rng = random.Random(seed)
+    data = bytearray(mixed_spec().SerializeToString())
+    for _ in range(rng.choice((1, 2, 4))):
+        place = rng.randrange(len(data))
+        if rng.random() < 0.7:
+            data[place] = rng.randrange(256)
+        else:
+            del data[place : place + rng.choice((1, 8, len(data)))]
+        data = data or bytearray(1)
+    package = write(tmp_path, bytes(data))
+    outcome = "a result"
+    try:
+        describe_package(package)
+        model = MLModel(package)
+        model.predict({"x": [1.0, 2.0]}, model.make_state())
+    except LilimsError as error:
+        outcome = str(error)
+    assert outcome
+
+
 @pytest.mark.parametrize("code", [13, 40, 77], ids=["bf16", "fp8", "unknown"])
 def test_element_types_without_a_meaning_here(tmp_path: Path, code: int) -> None:
     spec = program_spec()
@@ -366,6 +421,16 @@ def test_an_unknown_op_is_named_with_its_opset_and_place(tmp_path: Path) -> None
     spec.mlProgram.functions["main"].block_specializations["CoreML8"].operations[0].type = "made_up"
     with pytest.raises(UnsupportedError, match="main/y: op made_up of opset CoreML8 is not known"):
         MLModel(write(tmp_path, spec))
+
+
+def test_the_model_that_is_damaged_here_is_sound(tmp_path: Path) -> None:
+    model = MLModel(write(tmp_path, mixed_spec()))
+    state = model.make_state()
+    x = np.array([1, 2], np.float32)
+    codes = np.array([[1, 2], [3, 4]]) * [[1], [2]]
+    for turn in (1, 2):
+        found = model.predict({"x": x}, state)["z"]
+        assert np.array_equal(found, turn * (codes @ x))
 
 
 def test_a_folder_saved_by_coremltools(ct: Any, mb: Any, save: Callable[..., Path]) -> None:

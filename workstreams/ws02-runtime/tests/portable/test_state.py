@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lilims.core.errors import PackageError, UsageError
+from lilims.core.errors import LilimsError, PackageError, UsageError
 from lilims.runtime.portable import MLModel, MLState
 from lilims.runtime.portable.program import TensorType
 from lilims.runtime.portable.session import StateBuffers
@@ -131,6 +133,22 @@ def test_wrong_states_are_refused(save: Callable[..., Path], counter: Any) -> No
         state.write_state("acc", np.zeros((3, 2)))
     with pytest.raises(UsageError, match="cannot share one state"):
         model.predict([{"x": x}], state)
+
+
+def test_a_dropped_state_is_freed(save: Callable[..., Path], counter: Any) -> None:
+    model = MLModel(save(main=counter))
+    state = model.make_state()
+    model.predict({"x": np.ones(SHAPE, np.float32)}, state)
+    buffer = weakref.ref(state._buffers.arrays["acc"])
+    del state
+    gc.collect()
+    assert buffer() is None
+
+
+@pytest.mark.parametrize("shape", [(1 << 40, 1 << 20), (2, None)], ids=["absurd", "flexible"])
+def test_states_that_cannot_be(shape: tuple[int | None, ...]) -> None:
+    with pytest.raises(LilimsError, match="the state 'acc'"):
+        StateBuffers({"acc": TensorType("fp16", shape)})
 
 
 def test_what_is_written_must_fit() -> None:

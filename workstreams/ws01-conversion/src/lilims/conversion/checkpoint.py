@@ -24,6 +24,7 @@ __all__ = ["Checkpoint", "open_checkpoint"]
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+_AGAIN = "fetch the checkpoint again, all files of it"
 
 
 class Checkpoint:
@@ -47,7 +48,7 @@ class Checkpoint:
             return {}
         value = read_json(path, error=CheckpointError)
         if not isinstance(value, dict):
-            raise CheckpointError("not a JSON object", where=path)
+            raise CheckpointError("not a JSON object", where=path, hint=_AGAIN)
         return value
 
     def _open_files(self) -> Mapping[str, SafetensorsFile]:
@@ -64,15 +65,17 @@ class Checkpoint:
         table = read_json(index, error=CheckpointError)
         weight_map = table.get("weight_map") if isinstance(table, dict) else None
         if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
-            raise CheckpointError("has no weight_map from tensor names to files", where=index)
+            raise CheckpointError("has no weight_map from tensor names to files", where=index, hint=_AGAIN)
         files: dict[str, SafetensorsFile] = {}
         for name in sorted(set(weight_map.values())):
             if Path(name).name != name or name in ("", ".", ".."):
-                raise CheckpointError(f"names the file {name!r} outside its folder", where=index)
+                raise CheckpointError(f"names the file {name!r} outside its folder", where=index, hint=_AGAIN)
             files[name] = SafetensorsFile(self.folder / name)
         for tensor, name in weight_map.items():
             if tensor not in files[name].entries:
-                raise CheckpointError(f"tensor {tensor!r} is not in {name}, as the index says", where=index)
+                raise CheckpointError(
+                    f"tensor {tensor!r} is not in {name}, as the index says", where=index, hint=_AGAIN
+                )
         return {tensor: files[name] for tensor, name in weight_map.items()}
 
     @property
@@ -91,7 +94,7 @@ class Checkpoint:
             CheckpointError: no such tensor, not floating point, or it holds NaN or infinite values.
         """
         if name not in self._files:
-            raise CheckpointError(f"tensor {name!r} is missing", where=self.folder, hint="fetch the checkpoint again")
+            raise CheckpointError(f"tensor {name!r} is missing", where=self.folder, hint=_AGAIN)
         file = self._files[name]
         if not file.entries[name].dtype.endswith(("F16", "F32", "F64")):
             raise CheckpointError(
@@ -101,7 +104,7 @@ class Checkpoint:
             )
         values = np.asarray(file.tensor(name), dtype=np.float32)
         if not np.isfinite(values).all():
-            raise CheckpointError(f"tensor {name!r} holds NaN or infinite values", where=file.path)
+            raise CheckpointError(f"tensor {name!r} holds NaN or infinite values", where=file.path, hint=_AGAIN)
         return values
 
     @cached_property

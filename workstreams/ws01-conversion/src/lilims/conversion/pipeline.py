@@ -240,6 +240,7 @@ def _companions(checkpoint: Checkpoint, spec: DecoderSpec) -> list[Path]:
 
     Raises:
         TokenizerError: the tokenizer is damaged, or has ids that the model has not.
+        CheckpointError: one of the files is a link to somewhere else.
     """
     from lilims.core.errors import TokenizerError
     from lilims.tokenizer import Tokenizer
@@ -251,8 +252,8 @@ def _companions(checkpoint: Checkpoint, spec: DecoderSpec) -> list[Path]:
         source = find_source(folder)
     except TokenizerError:
         emit("convert.no_tokenizer")
-        return sorted(files)
-    files += tokenizer_files(folder)
+        return _without_strange_links(folder, files)
+    files = _without_strange_links(folder, files + tokenizer_files(folder))
     size = Tokenizer.load(folder).vocab_size
     if size > spec.vocab_size:
         raise TokenizerError(
@@ -260,6 +261,23 @@ def _companions(checkpoint: Checkpoint, spec: DecoderSpec) -> list[Path]:
             where=source,
             hint="the tokenizer belongs to another model: fetch the checkpoint again",
         )
+    return files
+
+
+def _without_strange_links(folder: Path, files: list[Path]) -> list[Path]:
+    """The files, sorted. They are copied into a model that may be published: no link may fetch a private file.
+
+    Links within the folder are the author's business, and the hub's cache links to `../../blobs`.
+    """
+    home = folder.resolve()
+    for path in files:
+        target = path.resolve()
+        if not target.is_relative_to(home) and not target.is_relative_to(home.parent.parent / "blobs"):
+            raise CheckpointError(
+                "is a link that leads out of the checkpoint",
+                where=path,
+                hint="put the file itself there if you trust it, or remove the link",
+            )
     return sorted(files)
 
 

@@ -20,6 +20,7 @@ __all__ = ["BITS", "GROUP_SIZES", "Dense", "Quantized", "Scheme", "Stored", "cho
 Scheme = Literal["fp16", "int8", "int4"]
 BITS: dict[Scheme, int] = {"int8": 8, "int4": 4}
 GROUP_SIZES = (16, 32, 64, 128)
+_RANGE = "its values reach beyond 65504, the largest that Core ML's fp16 holds: no scheme can store it"
 _ROWS_AT_ONCE = 1 << 22  # elements; bounds the temporary arrays
 
 
@@ -99,13 +100,13 @@ def quantize(values: NDArray[np.float32], scheme: Scheme, group_size: int, *, na
     limit = float(np.abs(values).max(initial=0.0))
     if scheme == "fp16":
         if limit > 65504:
-            raise QuantizationError(f"a value of {limit:.4g} does not fit fp16", where=name)
+            raise QuantizationError(f"a value of {limit:.4g} does not fit fp16", where=name, hint=_RANGE)
         return Dense(values.astype(np.float16))
     rows, width = values.shape
     group = choose_group(width, group_size)
     bits = BITS[scheme] if group in GROUP_SIZES else 8
     if limit / (2 ** (bits - 1) - 1) > 65504:
-        raise QuantizationError(f"a value of {limit:.4g} needs a scale beyond fp16", where=name)
+        raise QuantizationError(f"a value of {limit:.4g} needs a scale beyond fp16", where=name, hint=_RANGE)
     codes = np.empty((rows, width), np.int8)
     scale = np.empty((rows, width // group), np.float16)
     step = max(1, _ROWS_AT_ONCE // width)

@@ -19,6 +19,7 @@ from lilims.core.errors import CheckpointError
 
 __all__ = ["SafetensorsFile", "TensorEntry"]
 
+_AGAIN = "fetch the checkpoint again, all files of it"
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the reference implementation
 _DTYPES: dict[str, str] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
@@ -54,13 +55,13 @@ class SafetensorsFile:
                     raise self._error("truncated or not a safetensors file: the header runs past the end of the file")
                 header = file.read(length)
         except (OSError, ValueError) as exc:  # ValueError: a name from an index with a zero byte
-            raise CheckpointError(f"cannot be read: {getattr(exc, 'strerror', exc)}", where=path) from exc
+            raise CheckpointError(f"cannot be read: {getattr(exc, 'strerror', exc)}", where=path, hint=_AGAIN) from exc
         self._offset = 8 + length
         self.metadata: dict[str, str] = {}
         self.entries = self._parse(header, size - self._offset)
 
     def _error(self, message: str) -> CheckpointError:
-        return CheckpointError(message, where=self.path, hint="fetch the checkpoint again")
+        return CheckpointError(message, where=self.path, hint=_AGAIN)
 
     def _parse(self, header: bytes, available: int) -> dict[str, TensorEntry]:
         def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from lilims.core.errors import ManifestError, TokenizerError, UsageError
 from lilims.core.events import emit
 from lilims.core.files import sha256_file
-from lilims.core.manifest import Manifest, read_manifest, verify_files
+from lilims.core.integrity import Verify, verify_files
+from lilims.core.manifest import Manifest, read_manifest
 
 from . import contract
 from .executor import Choice, Executor, Precision, choose, open_executor, settings_choice
@@ -248,7 +249,7 @@ def load(
     compute_units: str | None = None,
     precision: Precision = "fast",
     threads: int | None = None,
-    verify: bool = False,
+    verify: Verify = "auto",
 ) -> Model:
     """Loads a model: checks its manifest, files, contract and tokenizer, and opens the package.
 
@@ -261,7 +262,8 @@ def load(
         precision: "fast" (quantised products with int8 activations), "exact" (float32) or "fp16" (every result
             rounded to fp16); the last two are the portable executor's and choose it.
         threads: of the portable executor; None is the setting `LILIMS_THREADS`, else one per physical core.
-        verify: compare every file with its recorded SHA-256 too; sizes are always compared.
+        verify: which files are compared with their recorded SHA-256: "auto", those that are small or have been touched
+            since the last check; "full", all; "sizes", none. Sizes are always compared.
 
     Raises:
         ModelNotFoundError: there is no such model.
@@ -277,7 +279,7 @@ def load(
     folder = _folder(path)
     manifest = read_manifest(folder)
     _check_version(folder, manifest)
-    verify_files(folder, manifest, hashes=verify)
+    verify_files(folder, manifest, verify=verify)
     package = folder / manifest.package
     name = choose(settings_choice(settings().executor) if executor == "auto" else executor, precision)
     contract.check(manifest, contract.read_interfaces(package), package=package)
@@ -302,9 +304,9 @@ def _folder(path: str | PathLike[str]) -> Path:
         return found
     if not (found.parent / "manifest.json").is_file():
         raise ManifestError(
-            "the package has no manifest.json beside it",
+            "not a decoder that lilims can call: there is no manifest.json beside it",
             where=found,
-            hint="`lilims inspect` shows any package; to generate text it must lie in a model folder",
+            hint="`lilims inspect` shows what it takes; lilims.runtime.portable.MLModel runs it as a plain ML Program",
         )
     return found.parent
 

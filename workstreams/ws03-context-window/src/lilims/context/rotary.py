@@ -104,6 +104,8 @@ class RotaryParameters:
             raise _bad("theta", "1 gives every dimension the same frequency")
 
     def _check_factors(self, name: str, factors: Sequence[float]) -> None:
+        if not isinstance(factors, (list, tuple)):
+            raise _bad(name, f"{factors!r} is not a list")
         if len(factors) != self.rotary_dim // 2:
             raise _bad(name, f"has {len(factors)} values for {self.rotary_dim // 2} frequencies")
         for value in factors:

@@ -12,6 +12,7 @@ import codecs
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
+from .library import library_errors
 from .parts import MARKER, Stream
 
 __all__ = ["ByteDecoding", "Piece", "Strip", "WindowDecoding", "byte_level_bytes", "byte_of", "marker_bytes"]
@@ -142,7 +143,8 @@ class WindowDecoding:
         self._backend = backend
 
     def decode(self, ids: Iterable[int], skip_special: bool) -> str:
-        text = self._backend.decode([i for i in ids if i >= 0], skip_special_tokens=skip_special)
+        with library_errors("cannot decode", None, "the tokenizer is damaged: fetch it again"):
+            text = self._backend.decode([i for i in ids if i >= 0], skip_special_tokens=skip_special)
         assert isinstance(text, str)
         return text
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lilims.core.errors import TokenizerError
-from lilims.core.files import read_json
+from lilims.core.files import read_bytes, read_json
 
 from .config import TokenizerConfig
 from .huggingface import parts_of
+from .library import library_errors
 from .parts import Parts
 
 __all__ = ["STYLES", "Style", "load"]
@@ -60,13 +61,9 @@ def load(vocab_path: Path, config: TokenizerConfig) -> Parts:
     style = _style(vocab_path, config)
     vocab = _vocab(vocab_path)
     merges_path = vocab_path.with_name("merges.txt")
-    try:
+    hint = "vocab.json and merges.txt must be of one tokenizer; fetch both again"
+    with library_errors("does not agree with vocab.json", merges_path, hint):
         backend = Tokenizer(models.BPE(vocab=vocab, merges=_merges(merges_path), fuse_unk=False))
-    except TokenizerError:
-        raise
-    except Exception as exc:  # the library raises plain Exception
-        hint = "vocab.json and merges.txt must be of one tokenizer; fetch both again"
-        raise TokenizerError(f"does not agree with vocab.json: {exc}", where=merges_path, hint=hint) from exc
     if style.nfc:
         backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = _pre_tokenizer(style, config.flag("add_prefix_space", False))
@@ -77,7 +74,7 @@ def load(vocab_path: Path, config: TokenizerConfig) -> Parts:
         from tokenizers.processors import TemplateProcessing
 
         backend.post_processor = TemplateProcessing(single=f"{config.bos} $A", special_tokens=[(config.bos, bos)])
-    return parts_of(backend)
+    return parts_of(backend, vocab_path)
 
 
 def _style(path: Path, config: TokenizerConfig) -> Style:
@@ -106,14 +103,9 @@ def _vocab(path: Path) -> dict[str, int]:
 
 def _merges(path: Path) -> list[tuple[str, str]]:
     """Lines of two tokens; a first line "#version…" is skipped. Ends of lines may be LF or CRLF."""
+    raw = read_bytes(path, limit=_LIMIT, error=TokenizerError)
     try:
-        with path.open("rb") as file:
-            raw = file.read(_LIMIT + 1)
-        if len(raw) > _LIMIT:
-            raise TokenizerError(f"larger than {_LIMIT} bytes", where=path, hint="this is not a list of merges")
         lines = raw.decode("utf-8-sig").split("\n")  # splitlines would also cut at U+0085 and others
-    except OSError as exc:
-        raise TokenizerError(f"cannot be read: {exc.strerror}", where=path, hint="it belongs to vocab.json") from exc
     except UnicodeDecodeError as exc:
         raise TokenizerError(f"not UTF-8: {exc.reason}", where=path, hint="fetch the file again") from exc
     merges = []

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from lilims.core.errors import TokenizerError
+from lilims.core.files import read_bytes
 
 from .decoding import ByteDecoding, Piece, Strip, WindowDecoding, byte_level_bytes, marker_bytes
+from .library import library_errors
 from .parts import MARKER, Decoding, Parts
 
 __all__ = ["load", "parts_of"]
 
 _LIMIT = 256 << 20
+_HINT = "fetch the file again; if it is intact, upgrade the package `tokenizers`"
 
 
 def load(path: Path) -> Parts:
@@ -28,30 +31,22 @@ def load(path: Path) -> Parts:
     """
     from tokenizers import Tokenizer
 
-    try:
-        if path.stat().st_size > _LIMIT:
-            raise TokenizerError(f"larger than {_LIMIT} bytes", where=path, hint="this is not a tokenizer")
-        backend = Tokenizer.from_str(path.read_text("utf-8"))
-    except OSError as exc:
-        raise TokenizerError(f"cannot be read: {exc.strerror}", where=path) from exc
-    except TokenizerError:
-        raise
-    except Exception as exc:  # the library raises plain Exception
-        hint = "fetch the file again; if it is intact, upgrade the package `tokenizers`"
-        raise TokenizerError(f"not a tokenizer: {exc}", where=path, hint=hint) from exc
+    raw = read_bytes(path, limit=_LIMIT, error=TokenizerError)
+    with library_errors("not a tokenizer", path, _HINT):
+        backend = Tokenizer.from_str(raw.decode("utf-8"))
     backend.no_truncation()
     backend.no_padding()
-    return parts_of(backend)
+    return parts_of(backend, path)
 
 
-def parts_of(backend: Any) -> Parts:
-    """The parts of a `tokenizers.Tokenizer`."""
+def parts_of(backend: Any, path: Path) -> Parts:
+    """The parts of a `tokenizers.Tokenizer` that was read from `path`."""
     added = backend.get_added_tokens_decoder()
     size: int = max(backend.get_vocab_size(with_added_tokens=True), *(i + 1 for i in added), 0)
     lock = threading.Lock()
 
     def encode(text: str, add_special_tokens: bool, parse_special: bool) -> list[int]:
-        with lock:  # the switch belongs to the tokenizer, not to the call
+        with lock, library_errors("cannot encode", path, _HINT):  # the switch belongs to the tokenizer, not to the call
             backend.encode_special_tokens = not parse_special
             ids: list[int] = backend.encode(text, add_special_tokens=add_special_tokens).ids
         return ids

@@ -14,6 +14,7 @@ from lilims.core.errors import TokenizerError
 
 from .config import TokenizerConfig
 from .decoding import ByteDecoding, Piece, Strip, byte_of, marker_bytes
+from .library import library_errors
 from .parts import Parts
 from .sentencepiece_model import PieceType, SentencePieceModel, read
 from .sentencepiece_text import Normalizer
@@ -31,12 +32,8 @@ def load(path: Path, config: TokenizerConfig) -> Parts:
     added = _added(path, model, config)
     tokens = [piece.text for piece in model.pieces] + [added[i].content for i in sorted(added)]
     ids = {token: i for i, token in enumerate(tokens)}
-    try:
+    with library_errors("cannot be built", path, "fetch the file again"):
         encoder = _Encoder(path, model, config, {token.content: (i, token.special) for i, token in added.items()})
-    except TokenizerError:
-        raise
-    except Exception as exc:  # the library raises plain Exception
-        raise TokenizerError(f"cannot be built: {exc}", where=path, hint="fetch the file again") from exc
     special = {i for i, piece in enumerate(model.pieces) if piece.type is PieceType.CONTROL}
     special |= {i for i, token in added.items() if token.special}
     return Parts(
@@ -104,7 +101,8 @@ class _Encoder:
             normalized = self._normalize(text, prefix=prefix)
         except ValueError as exc:  # longer rules are read when they are used
             raise TokenizerError(str(exc), where=self._path, hint="fetch the file again") from exc
-        encoding = self._backend.encode(normalized, add_special_tokens=False)
+        with library_errors("cannot encode", self._path, "fetch the file again"):
+            encoding = self._backend.encode(normalized, add_special_tokens=False)
         ids: list[int] = encoding.ids
         if not self._byte_ids or self._unknown not in ids:
             return ids

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lilims.core.errors import TokenizerError
+from lilims.core.files import read_bytes
 
 __all__ = ["Piece", "PieceType", "SentencePieceModel", "parse", "read"]
 
@@ -67,13 +68,7 @@ def read(path: Path) -> SentencePieceModel:
     Raises:
         TokenizerError: it is no such file, or a kind of model that lilims cannot build.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_FILE_LIMIT + 1)
-    except OSError as exc:
-        raise TokenizerError(f"cannot be read: {exc.strerror}", where=path) from exc
-    if len(data) > _FILE_LIMIT:
-        raise TokenizerError(f"larger than {_FILE_LIMIT} bytes", where=path, hint="this is not a SentencePiece model")
+    data = read_bytes(path, limit=_FILE_LIMIT, error=TokenizerError)
     try:
         return parse(data)
     except ValueError as exc:

@@ -86,11 +86,12 @@ def _converted() -> Path:
 
 def _is_current(folder: Path) -> bool:
     from lilims.core import version
-    from lilims.core.manifest import read_manifest, verify_files
+    from lilims.core.integrity import verify_files
+    from lilims.core.manifest import read_manifest
 
     try:
         manifest = read_manifest(folder)
-        verify_files(folder, manifest, hashes=False)
+        verify_files(folder, manifest)
     except InputError:
         return False
     return manifest.tools.get("lilims") == version()

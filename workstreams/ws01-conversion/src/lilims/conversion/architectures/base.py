@@ -17,6 +17,7 @@ from ..spec import Activation, DecoderSpec, TensorSource
 __all__ = ["ACTIVATIONS", "Architecture", "Config"]
 
 T = TypeVar("T")
+_COUNTS = ("num_hidden_layers", "num_layers", "n_layer", "num_experts", "num_local_experts")  # each costs memory
 
 # transformers' names (ACT2FN) -> ours.
 ACTIVATIONS: dict[str, Activation] = {
@@ -37,28 +38,29 @@ class Config:
         self.values = values
         self.where = where
 
-    def size(self, key: str, default: int | None = None, *, most: int = 1 << 24) -> int:
-        """A positive whole number of at most `most`; null counts as absent."""
+    def _error(self, message: str) -> CheckpointError:
+        hint = "config.json is damaged, or of a model that lilims does not know: fetch it again"
+        return CheckpointError(message, where=self.where, hint=hint)
+
+    def size(self, key: str, default: int | None = None) -> int:
+        """A positive whole number of at most 2**24, of layers and experts at most 4096; null counts as absent."""
         value = self.values.get(key)
         value = default if value is None else value
+        most = 4096 if key in _COUNTS else 1 << 24
         if value is None:
-            raise CheckpointError(f"has no {key!r}", where=self.where)
+            raise self._error(f"has no {key!r}")
         if type(value) is not int or value <= 0:
-            raise CheckpointError(f"{key!r} must be a positive whole number, not {value!r}", where=self.where)
+            raise self._error(f"{key!r} must be a positive whole number, not {value!r}")
         if value > most:
-            raise CheckpointError(f"{key!r} is {value}, more than the {most} that lilims takes", where=self.where)
+            raise self._error(f"{key!r} is {value}, more than the {most} that are taken")
         return value
 
-    def layers(self, key: str) -> int:
-        """The number of layers: as `size`, at most 4096, since each one costs memory before a tensor is read."""
-        return self.size(key, most=4096)
-
     def number(self, key: str, default: float) -> float:
-        """A positive, finite number."""
+        """A positive number below 1e30."""
         value = self.values.get(key)
         value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-            raise CheckpointError(f"{key!r} must be a positive number, not {value!r}", where=self.where)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
+            raise self._error(f"{key!r} must be a positive number, not {value!r}")
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
@@ -66,7 +68,7 @@ class Config:
         value = self.values.get(key)
         value = default if value is None else value
         if not isinstance(value, bool):
-            raise CheckpointError(f"{key!r} must be true or false, not {value!r}", where=self.where)
+            raise self._error(f"{key!r} must be true or false, not {value!r}")
         return value
 
     def choice(self, key: str, options: Mapping[str, T], default: str) -> T:
@@ -86,12 +88,16 @@ class Config:
         for key, value in wanted.items():
             found = self.values.get(key)
             if found is not None and found != value:
-                raise UnsupportedModelError(f"{key!r} is {found!r}; lilims supports {value!r} only", where=self.where)
+                raise UnsupportedModelError(
+                    f"{key!r} is {found!r}; lilims supports {value!r} only",
+                    where=self.where,
+                    hint="no option changes that; please report it with the model's name",
+                )
 
     def divides(self, whole: str, value: int, part: int) -> int:
         """`value // part`, which must have no remainder."""
         if value % part:
-            raise CheckpointError(f"{whole} {value} is not a multiple of {part}", where=self.where)
+            raise self._error(f"{whole} {value} is not a multiple of {part}")
         return value // part
 
 

@@ -34,7 +34,7 @@ def _spec(config: Config) -> DecoderSpec:
         vocab_size=config.size("vocab_size"),
         hidden_size=hidden,
         max_positions=positions,
-        layers=(Layer(norm, attention, norm, mlp),) * config.layers("n_layer"),
+        layers=(Layer(norm, attention, norm, mlp),) * config.size("n_layer"),
         final_norm=norm,
         tied=config.flag("tie_word_embeddings", True),
         learned_positions=positions,

@@ -22,13 +22,13 @@ def _attention_kinds(config: Config, layers: int) -> list[str]:
         raise CheckpointError("'attention_types' is not a list of [pattern, count]", where=config.where) from exc
     if len(kinds) != layers:
         raise CheckpointError(f"'attention_types' names {len(kinds)} layers of {layers}", where=config.where)
-    if unknown := set(kinds) - {"global", "local"}:
-        raise UnsupportedModelError(f"'attention_types' has the unknown kind {unknown.pop()!r}", where=config.where)
+    if unknown := [kind for kind in kinds if kind not in ("global", "local")]:
+        raise UnsupportedModelError(f"'attention_types' has the unknown kind {unknown[0]!r}", where=config.where)
     return kinds
 
 
 def _spec(config: Config) -> DecoderSpec:
-    hidden, heads, count = config.size("hidden_size"), config.size("num_heads"), config.layers("num_layers")
+    hidden, heads, count = config.size("hidden_size"), config.size("num_heads"), config.size("num_layers")
     norm = Norm("layer", config.number("layer_norm_epsilon", 1e-5), bias=True)
     mlp = Mlp(
         kind="plain",

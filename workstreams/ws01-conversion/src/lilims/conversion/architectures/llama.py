@@ -20,7 +20,7 @@ def _spec(config: Config) -> DecoderSpec:
         vocab_size=config.size("vocab_size"),
         hidden_size=config.size("hidden_size"),
         max_positions=config.size("max_position_embeddings", 2048),
-        layers=(Layer(norm, heads, norm, mlp),) * config.layers("num_hidden_layers"),
+        layers=(Layer(norm, heads, norm, mlp),) * config.size("num_hidden_layers"),
         final_norm=norm,
         tied=config.flag("tie_word_embeddings", False),
         rotary=rotary(config, heads.head_dim),

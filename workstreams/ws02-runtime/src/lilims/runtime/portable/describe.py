@@ -12,9 +12,23 @@ from math import prod
 from os import PathLike
 from typing import Any
 
+from lilims.core.errors import PackageError
+
 from .blob import packed_size
 from .package import Package
-from .program import Argument, Constant, Function, ListType, Op, Program, Ref, StateType, TensorType, ValueType
+from .program import (
+    MALFORMED,
+    Argument,
+    Constant,
+    Function,
+    ListType,
+    Op,
+    Program,
+    Ref,
+    StateType,
+    TensorType,
+    ValueType,
+)
 from .reader import read_program
 
 __all__ = ["FeatureInfo", "FunctionInfo", "PackageInfo", "WeightGroup", "describe_package", "describe_program"]
@@ -132,7 +146,19 @@ def describe_package(path: str | PathLike[str]) -> PackageInfo:
 
 
 def describe_program(program: Program) -> tuple[WeightGroup, ...]:
-    """The weights of a program by scheme, largest group first."""
+    """The weights of a program by scheme, largest group first.
+
+    Raises:
+        PackageError: a compressed weight contradicts itself.
+    """
+    try:
+        return _groups(program)
+    except MALFORMED as exc:
+        message = f"a compressed weight contradicts itself ({type(exc).__name__}: {exc})"
+        raise PackageError(message, hint="the package is damaged") from exc
+
+
+def _groups(program: Program) -> tuple[WeightGroup, ...]:
     found: dict[tuple[Any, ...], tuple[str, int, int]] = {}
     for function in program.functions.values():
         makers = {output.name: op for op in function.ops for output in op.outputs}

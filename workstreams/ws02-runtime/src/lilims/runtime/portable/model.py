@@ -6,8 +6,11 @@ Knows what a user calls. Must not know protobuf fields, lowerings or ONNX Runtim
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +23,35 @@ from .features import FeatureDescriptions, read_interface
 from .fusion import fuse
 from .lowering.scope import Precision
 from .package import Package
-from .program import Array, Constant, Function, Op, Ref, StateType, TensorType
+from .program import Array, Constant, Function, Op, Program, Ref, StateType, TensorType
 from .reader import read_program
-from .session import Executable, StateBuffers
+from .session import Executable, StateBuffers, return_freed_memory
 
 __all__ = ["MLModel", "MLState"]
 
 _PRECISIONS = ("fast", "exact", "fp16")
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A package and its program, shared by the models of its functions: one parse, one mapping of the weights."""
+
+    package: Package
+    program: Program
+
+
+_OPENED: weakref.WeakValueDictionary[tuple[object, ...], _Opened] = weakref.WeakValueDictionary()
+_OPENING = threading.Lock()
+
+
+def _open(path: Path) -> _Opened:
+    with _OPENING:
+        key = Package.identity(path)
+        opened = _OPENED.get(key)
+        if opened is None:
+            package = Package(path)
+            opened = _OPENED[key] = _Opened(package, read_program(package))
+        return opened
 
 
 class MLState:
@@ -107,8 +132,10 @@ class MLModel:
     ) -> None:
         if precision not in _PRECISIONS:
             raise UsageError(f"unknown precision {precision!r}", hint=f"use one of {', '.join(_PRECISIONS)}")
-        self._package = Package(model)
-        self._program = read_program(self._package)
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads must be 1 or more, not {threads}")
+        self._opened = _open(Path(model))
+        self._package, self._program = self._opened.package, self._opened.program
         self.function_name = function_name or self._program.default_function
         if self.function_name not in self._program.functions:
             raise UsageError(
@@ -166,6 +193,7 @@ class MLModel:
                 self._graph = compile_function(function, self.precision)
                 self._executable = Executable(self._graph, threads=self._threads)
                 self._graph.weights.clear()  # the session holds those that it did not repack
+                return_freed_memory()
             return self._executable, self._graph
 
     @property

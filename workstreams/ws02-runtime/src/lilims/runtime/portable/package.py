@@ -25,6 +25,7 @@ from .spec import parse_model
 __all__ = ["Package"]
 
 _MODEL_PATH = "@model_path/"
+_HOSTILE = "the package is damaged, or made to read other files: do not use it"
 _MAX_SPEC = (2 << 30) - 1  # protobuf's own limit
 _MAX_MANIFEST = 16 << 20
 
@@ -48,6 +49,21 @@ class Package:
         self.spec = parse_model(_read(self.spec_path), where=str(self.spec_path))
         _refuse_other_models(self.spec, self.path)
         self._blobs: dict[str, BlobFile] = {}
+
+    @staticmethod
+    def identity(path: Path) -> tuple[object, ...]:
+        """What tells one state of a package on disk from another, cheap to find: its files' paths, sizes and times.
+
+        Raises:
+            PackageError: as the constructor.
+        """
+        _refuse_other_things(path)
+        spec = _root_model(path)
+        try:
+            files = [(file.resolve(), file.stat()) for file in (spec, *sorted(spec.parent.glob("weights/*")))]
+        except (OSError, RuntimeError) as exc:  # a link to nowhere, or to itself
+            raise PackageError(f"cannot be read: {exc}", where=spec.parent / "weights") from exc
+        return tuple((path, found.st_size, found.st_mtime_ns) for path, found in files)
 
     def blob_file(self, name: str) -> BlobFile:
         """The mapped blob file that the specification calls `name`, such as "@model_path/weights/weight.bin"."""
@@ -122,7 +138,7 @@ def _inside(root: Path, base: Path, relative: str) -> Path:
     pure = PurePosixPath(relative)
     absolute = pure.is_absolute() or PureWindowsPath(relative).anchor or PureWindowsPath(relative).drive
     if absolute or ".." in PureWindowsPath(relative).parts or "\0" in relative or not relative:
-        raise PackageError(f"the path {relative!r} leads out of the package", where=root.parent)
+        raise PackageError(f"the path {relative!r} leads out of the package", where=root.parent, hint=_HOSTILE)
     path = base.joinpath(*pure.parts)
     try:
         inside = path.resolve().is_relative_to(root.resolve())
@@ -130,7 +146,7 @@ def _inside(root: Path, base: Path, relative: str) -> Path:
     except (OSError, RuntimeError, ValueError) as exc:
         raise PackageError(f"cannot be read: {exc}", where=path) from exc
     if not inside:
-        raise PackageError("a link leads out of the package", where=path)
+        raise PackageError("a link leads out of the package", where=path, hint=_HOSTILE)
     if not regular:
         raise PackageError("the package lacks this file", where=path, hint="copy the whole .mlpackage folder again")
     return path

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "MALFORMED",
     "Argument",
     "Block",
     "Constant",
@@ -29,6 +30,18 @@ __all__ = [
 ]
 
 Array = NDArray[np.generic]
+
+# What code that believes a program raises where the program contradicts itself.
+MALFORMED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,10 @@ def read_program(package: Package) -> Program:
         UnsupportedError: it uses types that the portable executor does not know.
     """
     spec = package.spec
-    functions = {
-        name: _Reader(package, name).function(spec.mlProgram.functions[name]) for name in spec.mlProgram.functions
-    }
+    written = spec.mlProgram.functions  # a protobuf map, which has no order: the description's is taken
+    described = [f.name for f in spec.description.functions if f.name in written]
+    names = dict.fromkeys([*described, *sorted(written)])
+    functions = {name: _Reader(package, name).function(written[name]) for name in names}
     if not functions:
         raise PackageError("the program has no function", where=package.spec_path)
     default = spec.description.defaultFunctionName or ("main" if "main" in functions else next(iter(functions)))

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lilims.core.errors import ExecutionError, MissingDependencyError
+from lilims.core.errors import ExecutionError, MissingDependencyError, UnsupportedError
+from lilims.core.privacy import telemetry_off
 
 from .compiler import Graph, Slot
 from .lowering.scope import ONNX_DTYPES
 from .program import Array, TensorType
 
-__all__ = ["Executable", "StateBuffers"]
+__all__ = ["Executable", "StateBuffers", "return_freed_memory"]
 
 
 class StateBuffers:
@@ -28,6 +29,10 @@ class StateBuffers:
 
     Attributes:
         arrays: state name to its buffer: float32 for fp16, C-contiguous, never replaced.
+
+    Raises:
+        ExecutionError: there is not enough memory.
+        UnsupportedError: a state has a flexible shape.
     """
 
     def __init__(self, types: dict[str, TensorType]) -> None:
@@ -35,7 +40,12 @@ class StateBuffers:
         self.arrays: dict[str, NDArray[Any]] = {}
         for name, tensor in types.items():
             shape = tuple(d for d in tensor.shape if d is not None)
-            self.arrays[name] = np.zeros(shape, ONNX_DTYPES[tensor.dtype])
+            if len(shape) < tensor.rank:
+                raise UnsupportedError(f"the state {name!r} has a flexible shape")
+            try:
+                self.arrays[name] = np.zeros(shape, ONNX_DTYPES[tensor.dtype])
+            except (MemoryError, ValueError) as exc:
+                raise ExecutionError(f"no memory for the state {name!r}, {list(shape)}") from exc
         self.lock = threading.Lock()
 
     def part(self, slot: Slot) -> NDArray[Any]:
@@ -80,7 +90,6 @@ class Executable:
             raise ExecutionError(
                 f"ONNX Runtime does not accept the lowered graph: {_first_line(exc)}", where=graph.model.graph.name
             ) from exc
-        _return_freed_memory()
         self._bindings: weakref.WeakKeyDictionary[StateBuffers, Any] = weakref.WeakKeyDictionary()
 
     def run(self, feeds: dict[str, Array], states: StateBuffers | None) -> tuple[list[Array], Array | None]:
@@ -132,12 +141,14 @@ class Executable:
 
 
 def _onnxruntime() -> Any:
+    telemetry_off()
     try:
         import onnxruntime
     except ImportError as exc:
         raise MissingDependencyError(
             "the portable executor needs ONNX Runtime", hint="pip install onnxruntime"
         ) from exc
+    onnxruntime.disable_telemetry_events()  # Windows' own channel, and where it was imported before
     return onnxruntime
 
 
@@ -145,7 +156,7 @@ def _first_line(exc: Exception) -> str:
     return str(exc).strip().splitlines()[0][:500] if str(exc).strip() else type(exc).__name__
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Gives back what building a session freed: glibc keeps it, and it is as much as the weights (measured)."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

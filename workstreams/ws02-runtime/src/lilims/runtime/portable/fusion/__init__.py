@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lilims.core.errors import PackageError
+
 from ..lowering.scope import Precision
-from ..program import Function
+from ..program import MALFORMED, Function
 from . import inplace_state, quantized_gather, quantized_linear, rms_norm
 from .match import prune
 
@@ -28,8 +30,16 @@ _KEEPS_RESULTS = ("inplace_state",)
 
 
 def fuse(function: Function, precision: Precision) -> Function:
-    """The function with every fusion that its precision allows."""
-    for name, rewrite in FUSIONS.items():
-        if precision != "fp16" or name in _KEEPS_RESULTS:
-            function = rewrite(function, precision)
+    """The function with every fusion that its precision allows.
+
+    Raises:
+        PackageError: the function contradicts itself.
+    """
+    try:
+        for name, rewrite in FUSIONS.items():
+            if precision != "fp16" or name in _KEEPS_RESULTS:
+                function = rewrite(function, precision)
+    except MALFORMED as exc:
+        message = f"the function contradicts itself ({type(exc).__name__}: {exc})"
+        raise PackageError(message, where=function.name, hint="the package is damaged") from exc
     return prune(function)

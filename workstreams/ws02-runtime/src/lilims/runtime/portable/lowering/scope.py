@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 
 from lilims.core.errors import PackageError, UnsupportedOpError
 
-from ..program import Array, Constant, Function, Op, Ref, StateType, TensorType, ValueType
+from ..program import MALFORMED, Array, Constant, Function, Op, Ref, StateType, TensorType, ValueType
 
 __all__ = ["LOWERINGS", "ONNX_DTYPES", "Lowering", "Precision", "Scope", "lowers"]
 
@@ -87,6 +87,8 @@ class Scope:
 
     def type(self, op: Op, key: str) -> TensorType:
         """The MIL type of the op's input `key`."""
+        if not op.inputs.get(key):
+            raise PackageError(f"op {op.type} lacks its input {key!r}", where=f"{self.function.name}/{op.name}")
         argument = op.inputs[key][0]
         if isinstance(argument, Ref) and argument.name not in self.types:
             raise PackageError(f"value {argument.name!r} is used before it is computed", where=self.function.name)
@@ -217,6 +219,7 @@ class Scope:
 
         Raises:
             UnsupportedOpError: no lowering is registered for the op.
+            PackageError: the op's inputs contradict each other, so that its lowering cannot go on.
         """
         for output in op.outputs:
             self.types[output.name] = output.type
@@ -226,7 +229,14 @@ class Scope:
                 where=f"{self.function.name}/{op.name}",
                 hint="`lilims inspect` lists all ops of a package",
             )
-        LOWERINGS[op.type](self, op)
+        try:
+            LOWERINGS[op.type](self, op)
+        except MALFORMED as exc:
+            raise PackageError(
+                f"the inputs of {op.type} do not fit each other ({type(exc).__name__}: {exc})",
+                where=f"{self.function.name}/{op.name}",
+                hint="the package is damaged",
+            ) from exc
 
 
 def to_initializer(name: str, array: Array) -> onnx.TensorProto:

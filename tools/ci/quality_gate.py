@@ -1,0 +1,196 @@
+"""The quality gate: what int8 and int4 lose against fp16, in perplexity of the packages themselves.
+
+    hatch run python tools/ci/quality_gate.py [--json] [--packages FOLDER] [--models stories …]
+
+Knows models, texts and how far from fp16 a package may be. Must not know how perplexity is computed or a package made.
+Exit code 1: a package is over its bar.
+
+Perplexity is one number over all weights: a wrong scale in the embedding or a whole layer shows, one in a single small
+tensor may hide within the bar. That the stored weights are the intended ones is for the parity tests to prove.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lilims.conversion import Perplexity, convert, perplexity
+from lilims.conversion.quantize import Scheme
+from lilims.core.events import Event, listening
+from lilims.runtime import Model, load
+
+__all__ = ["SUBJECTS", "Result", "Subject", "main", "measure"]
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("LILIMS_TEST_DATA", ROOT.parent / "shared" / "data"))
+STORIES = ROOT / "workstreams" / "ws05-model-manager" / "src" / "lilims" / "models" / "builtin" / "stories"
+SAMPLED = ROOT / "workstreams" / "ws01-conversion" / "tests" / "references" / "stories260K_sampled.npz"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, a text, and how far from fp16 each scheme may be.
+
+    Attributes:
+        checkpoint: Hugging Face folder.
+        ids: the text, given the model whose tokenizer reads it; whole windows.
+        tokens: how much of the text is used.
+        window: tokens of a window.
+        bars: scheme to the largest relative change of perplexity; None is measured and shown, not judged.
+        optional: left out where the checkpoint is absent, unless LILIMS_REQUIRE_TEST_DATA=1.
+    """
+
+    checkpoint: Path
+    ids: Callable[[Model], list[int]]
+    tokens: int
+    window: int
+    bars: dict[Scheme, float | None]
+    optional: bool = False
+
+
+def heldout(model: Model) -> list[int]:
+    """Stories that the model has not seen, which ship with it."""
+    return model.tokenizer.encode((STORIES / "heldout.txt").read_text("utf-8"), parse_special=True)
+
+
+def sampled(_model: Model) -> list[int]:
+    """20,000 tokens that the fp16 package itself drew (tools/sample_evaluation_text.py)."""
+    with np.load(SAMPLED) as file:
+        ids: list[int] = file["ids"].ravel().tolist()
+    return ids
+
+
+SUBJECTS: dict[str, Subject] = {
+    "stories": Subject(STORIES, heldout, tokens=8192, window=512, bars={"int8": 0.01, "int4": 0.03}),
+    # 260 thousand parameters have nothing to spare: what int4 costs is shown, not judged.
+    "stories260K": Subject(
+        DATA / "models" / "stories260K",
+        sampled,
+        tokens=20_000,
+        window=500,
+        bars={"int8": 0.01, "int4": None},
+        optional=os.environ.get("LILIMS_REQUIRE_TEST_DATA") != "1",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One package, measured.
+
+    Attributes:
+        change: of perplexity against fp16, relative; 0 for fp16 itself.
+        change_error: its standard error, from the differences window by window.
+        bar: the most that the change may be, up or down; None is any.
+    """
+
+    model: str
+    scheme: Scheme
+    bits_per_weight: float
+    perplexity: float
+    change: float
+    change_error: float
+    bar: float | None
+    tokens: int
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """False over the bar; NaN passes no bar."""
+        return self.bar is None or abs(self.change) <= self.bar
+
+
+def measure(name: str, subject: Subject, packages: Path) -> list[Result]:
+    """Measures fp16 and each scheme with a bar. Packages are taken from `packages`/<model>-<scheme>, or made there."""
+    results: list[Result] = []
+    base: NDArray[np.float64] | None = None
+    schemes: list[Scheme] = ["fp16", *subject.bars]
+    for scheme in schemes:
+        started = time.perf_counter()
+        folder = packages / f"{name}-{scheme}"
+        if not folder.exists():
+            convert(subject.checkpoint, folder, quantize=scheme, name=folder.name)
+        model = load(folder, precision="exact")
+        found, losses = by_window(model, subject)
+        base = losses if base is None else base
+        change = math.exp(float((losses - base).mean())) - 1
+        results.append(
+            Result(
+                model=name,
+                scheme=scheme,
+                bits_per_weight=model.manifest.quantization.bits_per_weight,
+                perplexity=found.value,
+                change=change,
+                change_error=(1 + change) * float((losses - base).std(ddof=1)) / math.sqrt(len(losses)),
+                bar=subject.bars.get(scheme),
+                tokens=found.tokens,
+                seconds=time.perf_counter() - started,
+            )
+        )
+    return results
+
+
+def by_window(model: Model, subject: Subject) -> tuple[Perplexity, NDArray[np.float64]]:
+    """The perplexity, and the mean loss of each window in nats a token (all windows have as many)."""
+    running: list[float] = []
+
+    def listen(event: Event) -> None:
+        if event.name == "evaluate.window":
+            running.append(event.fields["nll"])  # the mean over all windows so far
+
+    with listening(listen):
+        found = perplexity(model, subject.ids(model)[: subject.tokens], window=subject.window)
+    return found, np.diff(np.array(running) * np.arange(1, len(running) + 1), prepend=0.0)
+
+
+def table(results: Sequence[Result]) -> str:
+    """The results for people."""
+    lines = [f"{'model':<12}{'scheme':<8}{'bits':>6}{'perplexity':>12}{'change':>18}{'bar':>6}{'tokens':>8}{'s':>7}"]
+    for one in results:
+        change = "" if one.scheme == "fp16" else f"{one.change:+.2%} ± {one.change_error:.2%}"
+        bar = "" if one.bar is None else f"{one.bar:.0%}"
+        lines.append(
+            f"{one.model:<12}{one.scheme:<8}{one.bits_per_weight:>6.2f}{one.perplexity:>12.4f}{change:>18}{bar:>6}"
+            f"{one.tokens:>8}{one.seconds:>7.1f}{'' if one.passed else '   OVER THE BAR'}"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, prints, and returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
+    parser.add_argument("--models", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
+    parser.add_argument("--packages", type=Path, help="take packages from this folder; make those that are not there")
+    options = parser.parse_args(arguments)
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="lilims-gate-") as scratch:
+        for name in options.models:
+            subject = SUBJECTS[name]
+            if subject.optional and not subject.checkpoint.exists():
+                print(f"{name}: left out, there is no {subject.checkpoint}", file=sys.stderr)
+                continue
+            results += measure(name, subject, options.packages or Path(scratch))
+    passed = all(one.passed for one in results)
+    if options.json:
+        rows = [{**asdict(one), "passed": one.passed} for one in results]
+        print(json.dumps({"kind": "quality", "schema_version": 1, "passed": passed, "results": rows}, indent=2))
+    else:
+        print(table(results))
+        print("quality gate: " + ("passed" if passed else "FAILED"))
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,291 @@
+"""The readers of files from strangers: what each is given, and what reading means.
+
+Knows the packages' readers. Must not know how files are damaged (mutate.py) or how a run is watched.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Reader", "make_readers"]
+
+SPEC = "Data/com.apple.CoreML/model.mlmodel"
+WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
+TEXT = "Once upon a time, 3 naïve foxes\n\tran — 🦊 <|endoftext|> <unk> [INST]" + "a" * 50
+CONFIG = {
+    "model_type": "llama", "vocab_size": 60, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64, "eos_token_id": 2,
+    "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                     "original_max_position_embeddings": 32},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader.
+
+    Attributes:
+        name: as in reports.
+        kind: how its file is damaged (mutate.FORMATS).
+        file: the file that is damaged.
+        folder: good files.
+        read: reads the folder as lilims does; raises a LilimsError where it does not like it.
+    """
+
+    name: str
+    kind: str
+    file: str
+    folder: Path
+    read: Callable[[Path], object]
+
+
+def make_readers(work: Path) -> list[Reader]:
+    """All readers, their good files below `work`. Those of other people's files are there where the test data is."""
+    model, checkpoint = _model(work)
+    package = _decode_only(_copy(model / "model.mlpackage", work / "decode"))
+    bpe = _bpe(work / "bpe")
+    readers = [
+        Reader("safetensors", "safetensors", "model.safetensors", checkpoint, _read_tensors),
+        Reader("shard index", "json", "model.safetensors.index.json", _sharded(checkpoint, work), _read_tensors),
+        Reader("config", "json", "config.json", checkpoint, _read_config),
+        Reader("generation config", "json", "generation_config.json", checkpoint, _read_config),
+        Reader("spec", "protobuf", SPEC, package, _read_package),
+        Reader("blob", "blob", WEIGHTS, package, _read_package),
+        Reader("package manifest", "json", "Manifest.json", package, _read_package),
+        Reader("manifest", "json", "manifest.json", _without_digest(model), _read_manifest),
+        Reader("tokenizer.json", "json", "tokenizer.json", bpe, _read_tokenizer),
+        Reader("tokenizer.json wordpiece", "json", "tokenizer.json", _wordpiece(work / "wordpiece"), _read_tokenizer),
+        Reader("tokenizer.json unigram", "json", "tokenizer.json", _unigram(work / "unigram"), _read_tokenizer),
+        Reader("vocab", "json", "vocab.json", _pair(bpe, work), _read_tokenizer),
+        Reader("merges", "lines", "merges.txt", work / "pair", _read_tokenizer),
+        Reader("tokenizer config", "json", "tokenizer_config.json", work / "pair", _read_tokenizer),
+    ]
+    return readers + list(_architectures(work)) + list(_others(work))
+
+
+def _architectures(work: Path) -> Iterator[Reader]:
+    """The config of every architecture, as conversion's tests have them."""
+    from lilims.conversion.random_checkpoint import write_random_checkpoint
+
+    file = Path(__file__).parents[2] / "workstreams" / "ws01-conversion" / "tests" / "references" / "models.json"
+    for name, model in json.loads(file.read_text())["models"].items():
+        write_random_checkpoint(model["config"], work / name, seed=1)
+        yield Reader(f"config {name}", "json", "config.json", work / name, _read_config)
+
+
+def _others(work: Path) -> Iterator[Reader]:
+    """Readers of files that other people made."""
+    data = Path(os.environ.get("LILIMS_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    for name in ("silero-vad-unified-v6.0.0", "unified_int8"):
+        folder = data / "coreml" / "silero-vad" / f"{name}.mlpackage"
+        if folder.is_dir():
+            copied = _copy(folder, work / name)
+            yield Reader(f"spec {name}", "protobuf", SPEC, copied, _read_package)
+    models = {
+        "sentencepiece bpe": "models/stories260K/tokenizer.model",
+        "sentencepiece unigram": "tokenizers/sentencepiece/test_model.model",
+    }
+    for name, file in models.items():
+        if (data / file).is_file():
+            (work / name).mkdir()
+            shutil.copyfile(data / file, work / name / "tokenizer.model")
+            yield Reader(name, "protobuf", "tokenizer.model", work / name, _read_tokenizer)
+
+
+# -- good files --------------------------------------------------------------------------------------------------------
+
+
+def _model(work: Path) -> tuple[Path, Path]:
+    from lilims.conversion import convert
+    from lilims.conversion.random_checkpoint import write_random_checkpoint
+
+    checkpoint = work / "checkpoint"
+    write_random_checkpoint(CONFIG, checkpoint, seed=1)
+    (checkpoint / "generation_config.json").write_text('{"bos_token_id": 1, "eos_token_id": [2, 3]}')
+    return convert(checkpoint, work / "model").folder, checkpoint
+
+
+def _decode_only(package: Path) -> Path:
+    """The package without its other functions, which are alike: cases take a third of the time."""
+    from lilims.runtime.portable.spec import parse_model
+
+    path = package / SPEC
+    spec = parse_model(path.read_bytes(), where=str(path))
+    for name in ("prefill", "score"):
+        del spec.mlProgram.functions[name]
+    kept = [f for f in spec.description.functions if f.name == "decode"]
+    del spec.description.functions[:]
+    spec.description.functions.extend(kept)
+    path.write_bytes(spec.SerializeToString())
+    return package
+
+
+def _without_digest(model: Path) -> Path:
+    """The model with a manifest whose damages are not all found by its digest."""
+    path = model / "manifest.json"
+    raw = json.loads(path.read_text())
+    del raw["digest"]
+    path.write_text(json.dumps(raw))
+    return model
+
+
+def _copy(source: Path, target: Path) -> Path:
+    """A copy that may be changed, whatever the rights of the original."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for folder in [target, *target.rglob("*")]:
+        folder.chmod(0o755 if folder.is_dir() else 0o644)
+    return target
+
+
+def _sharded(checkpoint: Path, work: Path) -> Path:
+    from lilims.conversion.checkpoint import open_checkpoint
+
+    folder = _copy(checkpoint, work / "sharded")
+    index = {"weight_map": dict.fromkeys(open_checkpoint(checkpoint).names, "model.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+_WORDS = ["Once upon a time there was a fox who ran over the hills and far away."] * 9
+_QUIET: dict[str, Any] = {"vocab_size": 320, "show_progress": False}
+
+
+def _bpe(folder: Path) -> Path:
+    """Byte-level BPE."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    backend: Any = Tokenizer(models.BPE())
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<|endoftext|>", "<s>"]
+    return _save(backend, trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet, **_QUIET), folder)
+
+
+def _wordpiece(folder: Path) -> Path:
+    """As BERT's, with a decoder that looks at its neighbours, truncation and padding."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    backend: Any = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer, backend.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    backend.enable_truncation(40)
+    backend.enable_padding(length=8)
+    return _save(backend, trainers.WordPieceTrainer(special_tokens=["[UNK]", "[CLS]", "[SEP]"], **_QUIET), folder)
+
+
+def _unigram(folder: Path) -> Path:
+    """As Llama's and T5's: a normaliser, Metaspace, byte fallback and Fuse."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    backend: Any = Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("  ", " ")])
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    steps: list[Any] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(steps)
+    return _save(backend, trainers.UnigramTrainer(special_tokens=["<unk>"], unk_token="<unk>", **_QUIET), folder)
+
+
+def _save(backend: Any, trainer: Any, folder: Path) -> Path:
+    backend.train_from_iterator(_WORDS, trainer)
+    folder.mkdir()
+    backend.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def _pair(bpe: Path, work: Path) -> Path:
+    model = json.loads((bpe / "tokenizer.json").read_text())["model"]
+    folder = work / "pair"
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
+    lines = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *lines, ""]))
+    added = {str(len(model["vocab"])): {"content": "<pad>", "special": True, "lstrip": False}}
+    config = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>", "added_tokens_decoder": added}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def _read_tensors(folder: Path) -> None:
+    from lilims.conversion.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(folder)
+    for name in checkpoint.names:
+        checkpoint.tensor(name)
+
+
+def _read_config(folder: Path) -> None:
+    """What `convert` does before it writes anything."""
+    from lilims.conversion.pipeline import prepare
+
+    prepare(folder)
+
+
+def _read_package(folder: Path) -> None:
+    from lilims.runtime import contract
+    from lilims.runtime.portable.describe import describe_package
+    from lilims.runtime.portable.package import Package
+    from lilims.runtime.portable.program import Block, Constant, Function
+    from lilims.runtime.portable.reader import read_program
+
+    describe_package(folder)
+    program = read_program(Package(folder))
+    contract.interfaces(program)
+
+    def constants(block: Block | Function) -> Iterator[Constant]:
+        for op in block.ops:
+            for argument in itertools.chain(*op.inputs.values(), op.attributes.values()):
+                if isinstance(argument, Constant):
+                    yield argument
+            for inner in op.blocks:
+                yield from constants(inner)
+
+    for function in program.functions.values():
+        for constant in constants(function):
+            _load(constant)
+
+
+def _load(constant: Any) -> None:
+    from lilims.core.errors import LilimsError
+
+    try:
+        constant.load()
+    except LilimsError:
+        return  # one bad literal must not hide the next
+
+
+def _read_manifest(folder: Path) -> None:
+    from lilims.core.integrity import verify_files
+    from lilims.core.manifest import read_manifest
+    from lilims.runtime import contract
+
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest, verify="sizes")
+    package = folder / manifest.package
+    contract.check(manifest, contract.read_interfaces(package), package=package)
+    contract.decoder_shape(manifest, package=package)
+
+
+def _read_tokenizer(folder: Path) -> None:
+    from lilims.tokenizer import StreamDecoder, Tokenizer
+
+    tokenizer = Tokenizer.load(folder)
+    ids = tokenizer.encode(TEXT)
+    tokenizer.encode(TEXT, parse_special=True)
+    tokenizer.decode([*ids, 0, tokenizer.vocab_size, -1])
+    stream = StreamDecoder(tokenizer)
+    for token in (*ids[:20], 3, 0):
+        stream.push(token)
+    stream.finish()

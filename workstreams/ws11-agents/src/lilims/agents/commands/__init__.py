@@ -1,0 +1,1 @@
+"""The command `lilims tasks`; each subcommand is imported when it is called."""
