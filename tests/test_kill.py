@@ -25,7 +25,7 @@ from .bad_input import checkpoints
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="wants fork, and coremltools to convert with")
 KILLS = 20
 
-# It never converts itself and so has no thread when it forks: a lock that a thread holds then stays locked in the child.
+# It never converts itself and so has no thread when it forks: a lock held by a thread would stay locked in the child.
 # The alarm turns a child that hangs into a failure.
 HELPER = """
 import os, signal, sys, time
