@@ -26,8 +26,12 @@ from lilims.runtime import load
 folder, prompt, count = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 model = load(folder, executor="portable", precision="exact")
 ids = [token.id for token in model.generate_tokens(prompt, max_tokens=count, stop_at_eos=False)]
-unit = 1 if sys.platform == "darwin" else 1024
-print(json.dumps({"ids": ids, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}))
+if sys.platform == "linux":  # ru_maxrss is handed down to a new program by the process that started it; VmHWM is not
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    peak = int(status["VmHWM"].split()[0]) * 1024
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"ids": ids, "peak": peak}))
 """
 
 

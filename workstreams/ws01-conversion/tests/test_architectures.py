@@ -94,6 +94,12 @@ BAD: dict[str, tuple[str, dict[str, Any], type[LilimsError], str]] = {
     "neo layer kinds": ("gpt_neo", {"attention_types": [[["global", "odd"], 2]]}, UnsupportedModelError, "'odd'"),
     "neo kinds in lists": ("gpt_neo", {"attention_types": [[[["global"]], 4]]}, UnsupportedModelError, "unknown kind"),
     "neo layer count": ("gpt_neo", {"attention_types": [[["global"], 2]]}, CheckpointError, "names 2 layers of 4"),
+    "exaone4 pattern": (
+        "exaone4",
+        {"sliding_window_pattern": "", "layer_types": None},
+        UnsupportedModelError,
+        "'sliding_window_pattern' is ''",
+    ),
     "neo nonsense": ("gpt_neo", {"attention_types": 7}, CheckpointError, "'attention_types'"),
 }
 

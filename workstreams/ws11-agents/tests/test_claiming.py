@@ -365,6 +365,17 @@ def test_claims_with_wrong_fields_cannot_be_read(hub: Hub, change: dict[str, obj
     assert not read_claims(place.git, {ONE: made.commit})[ONE].readable
 
 
+def test_a_claim_is_of_the_task_that_its_ref_names(hub: Hub) -> None:
+    (a, ja), (b, jb) = hub.place(), hub.place()
+    won = claim(a, ja, ONE, "ann").claim
+    assert b.board().claims[ONE].readable
+    assert a.remote.push([Update(f"refs/claims/{TWO}", None, won.commit)])
+    for place in (a, b):
+        assert not place.board().claims[TWO].readable
+    with pytest.raises(ClaimHeldError, match="cannot be read"):
+        claim(b, jb, TWO, "bob")
+
+
 def test_release_and_clear(hub: Hub) -> None:
     place, journal = hub.place()
     claim(place, journal, ONE, "ann")

@@ -153,6 +153,21 @@ def test_going_on_in_another_clone(hub: Hub, tasks: Run) -> None:
     assert tasks(b, "renew", ONE, "--json").code == 0
 
 
+def test_settings_from_the_environment(hub: Hub, tasks: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LILIMS_AGENT", "ann")
+    monkeypatch.setenv("LILIMS_CLAIMS_PREFIX", "refs/heads/trial/")
+    assert tasks(hub.clone(), "claim", ONE, "--json").json["agent"] == "ann"
+    assert set(hub.refs("refs/heads/trial/")) == {ONE}
+    assert hub.refs() == {}
+
+
+@pytest.mark.parametrize("prefix", ["refs/heads/", "claims/", "refs/claims", "refs/../x/", "refs/claims/ /", "--x"])
+def test_prefixes_that_are_refused(hub: Hub, tasks: Run, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    monkeypatch.setenv("LILIMS_CLAIMS_PREFIX", prefix)
+    seen = tasks(hub.clone(), "list", "--json")
+    assert (seen.code, seen.json["error"]["where"]) == (1, "LILIMS_CLAIMS_PREFIX")
+
+
 def test_maintainers_release(hub: Hub, tasks: Run) -> None:
     a, b = hub.clone(), hub.clone()
     tasks(a, "claim", ONE, "--agent", "ann")

@@ -89,6 +89,7 @@ class Workplace:
     skew: float = 0.0
     _protocol: Protocol | None = field(default=None, repr=False)
     _catalogue: tuple[str, Catalogue] | None = field(default=None, repr=False)
+    _claims: dict[str, Claim] = field(default_factory=dict, repr=False)
 
     def now(self) -> float:
         return time.time() + self.skew
@@ -106,11 +107,7 @@ class Workplace:
         guess = self._protocol or parse_protocol(None, PROTOCOL, self.prefix)
         refs = self._refs(guess)
         main = refs[self.main_ref]
-        self.remote.fetch([main])
-        catalogue = self._catalogue[1] if self._catalogue and self._catalogue[0] == main else None
-        if catalogue is None:
-            catalogue = Catalogue.of_commit(self.git, main)
-        self._catalogue = (main, catalogue)
+        catalogue = self._catalogue_of(main)
         protocol = parse_protocol(
             catalogue.text(PROTOCOL) if PROTOCOL in catalogue.files else None, f"{self.branch}:{PROTOCOL}", self.prefix
         )
@@ -120,10 +117,25 @@ class Workplace:
         prefix = protocol.claims_prefix
         named = {ref.removeprefix(prefix): i for ref, i in refs.items() if ref.startswith(prefix)}
         commits = {name: i for name, i in named.items() if "/" not in name}
-        self.remote.fetch(commits.values())
-        claims = read_claims(self.git, commits)
+        claims = self._claims_of(commits)
         locks = {prefix + name: i for name, i in named.items() if name.startswith("_locks/")}
         return Board(main, catalogue, protocol, claims, locks, self.now())
+
+    def _catalogue_of(self, main: str) -> Catalogue:
+        if self._catalogue is None or self._catalogue[0] != main:
+            self.remote.fetch([main])
+            self._catalogue = (main, Catalogue.of_commit(self.git, main))
+        return self._catalogue[1]
+
+    def _claims_of(self, commits: dict[str, str]) -> dict[str, Claim]:
+        """Task → claim. A commit never changes, so what was read once is not read again."""
+        known = {task: claim for task, claim in self._claims.items() if commits.get(task) == claim.commit}
+        new = {task: commit for task, commit in commits.items() if task not in known}
+        if new:
+            self.remote.fetch(new.values())
+            known.update(read_claims(self.git, new))
+        self._claims = {task: claim for task, claim in known.items() if claim.readable}
+        return known
 
     def _refs(self, protocol: Protocol) -> dict[str, str]:
         refs = self.remote.refs(self.main_ref, f"{protocol.claims_prefix}*")

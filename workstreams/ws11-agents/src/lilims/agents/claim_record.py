@@ -101,12 +101,16 @@ def read_claims(git: Git, commits: dict[str, str]) -> dict[str, Claim]:
     return {task: _parse(raw.get(commit, b""), task, commit) for task, commit in commits.items()}
 
 
+def _unreadable(task: str, commit: str) -> Claim:
+    """What stands for a claim that cannot be read: nobody's, and it does not expire."""
+    return Claim(task, "(unreadable)", "", 0.0, math.inf, 1.0, 0, "", (), "", commit=commit)
+
+
 def _parse(raw: bytes, task: str, commit: str) -> Claim:
-    unreadable = Claim(task, "(unreadable)", "", 0.0, math.inf, 1.0, 0, "", (), "", commit=commit)
     try:
         value = json.loads(raw.partition(b"\n\n")[2].partition(b"\n\n")[2])
         if not isinstance(value, dict) or value.pop("schema_version") != 1:
-            return unreadable
+            return _unreadable(task, commit)
         value.pop("stamp", None)
         touches = tuple(value.pop("touches"))
         for glob in touches:
@@ -122,5 +126,5 @@ def _parse(raw: bytes, task: str, commit: str) -> Claim:
             and isinstance(claim.submitted, bool)
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return unreadable
-    return claim if good else unreadable
+        return _unreadable(task, commit)
+    return claim if good else _unreadable(task, commit)

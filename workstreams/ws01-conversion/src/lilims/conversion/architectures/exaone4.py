@@ -5,7 +5,10 @@ transformers: `models/exaone4/modeling_exaone4.py`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+
+from lilims.core.errors import UnsupportedModelError
 
 from ..spec import DecoderSpec, Layer
 from .base import Architecture, Config
@@ -15,9 +18,17 @@ from .qwen3 import QK_NORM
 
 
 def _pattern(config: Config) -> int | None:
-    """Every how-manieth layer is global: a number, or the length of a pattern such as LLLG."""
+    """Every how-manieth layer is global: a number, or the length of a pattern such as LLLG; null is no pattern."""
     pattern = config.values.get("sliding_window_pattern", 4)
-    return len(pattern) if isinstance(pattern, str) else pattern if type(pattern) is int and pattern > 0 else None
+    if isinstance(pattern, str) and re.fullmatch("L*G", pattern):
+        return len(pattern)
+    if pattern is None or (type(pattern) is int and pattern > 0):
+        return pattern
+    raise UnsupportedModelError(
+        f"'sliding_window_pattern' is {pattern!r}, which lilims does not support",
+        where=config.where,
+        hint="supported: a number above 0, or local layers and one global, such as LLLG",
+    )
 
 
 def _spec(config: Config) -> DecoderSpec:
