@@ -24,14 +24,18 @@ REFERENCES = Path(__file__).parents[1] / "workstreams" / "ws01-conversion" / "te
 PROMPT, CONTINUATION = 28, 20  # tokens, for models of which a greedy continuation is recorded too
 POSITIONS = 48  # tokens of the prompt of the others
 SCHEMES = ("fp16", "int8", "int4")
+MLP_WIDTHS = ("intermediate_size", "moe_intermediate_size", "n_inner", "ffn_dim")
 
 
-def quantized(matrix: np.ndarray, scheme: str, group: int = 32) -> np.ndarray:
-    """A matrix [out, in] as the scheme stores it, in float32: block by block, straight from the definition."""
+def quantized(matrix: np.ndarray, scheme: str, padded: frozenset[int] = frozenset()) -> np.ndarray:
+    """A matrix [out, in] as the scheme stores it, in float32: block by block, straight from the definition.
+
+    padded: the widths that a package pads to whole blocks (an MLP's own), so that its last block is a part of one.
+    """
     if scheme == "fp16":
         return matrix.astype(np.float16).astype(np.float32)
     width = matrix.shape[1]
-    group = next(g for g in (group, 16, width) if width % g == 0 or (g == 32 and width == 112))  # the MLP is padded
+    group = next(g for g in (32, 16, width) if width % g == 0 or (g == 32 and width in padded))
     low, high = {"int8": (-128, 127), "int4": (-8, 7)}[scheme]
     result = np.empty_like(matrix)
     for row in range(matrix.shape[0]):
@@ -87,7 +91,9 @@ def load_quantized(folder: Path, scheme: str) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
-    model_type = json.loads((folder / "config.json").read_text())["model_type"]
+    config = json.loads((folder / "config.json").read_text())
+    model_type = config["model_type"]
+    padded = frozenset(config[key] for key in MLP_WIDTHS if config.get(key)) - {config.get("hidden_size")}
     if model_type in AS_LLAMA:
         folder = as_llama(folder, AS_LLAMA[model_type])
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
@@ -100,11 +106,11 @@ def load_quantized(folder: Path, scheme: str) -> Any:
             elif values.ndim < 2 or "wpe" in name or "mlp.gate.weight" in name:  # a router is not quantised
                 stored = quantized(values, "fp16")
             elif id(parameter) in transposed and "c_attn" in name:  # the fused projection is stored in three parts
-                stored = np.concatenate([quantized(p, scheme) for p in np.split(values.T, 3)]).T
+                stored = np.concatenate([quantized(p, scheme, padded) for p in np.split(values.T, 3)]).T
             elif id(parameter) in transposed:
-                stored = quantized(values.T, scheme).T
+                stored = quantized(values.T, scheme, padded).T
             else:  # experts are stacked in one tensor
-                stored = quantized(values.reshape(-1, values.shape[-1]), scheme).reshape(values.shape)
+                stored = quantized(values.reshape(-1, values.shape[-1]), scheme, padded).reshape(values.shape)
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(stored)))
     return model
 

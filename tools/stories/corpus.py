@@ -7,7 +7,9 @@ ends one story begins the next. It knows nothing about models.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,32 +63,55 @@ def tokenizer_files(tokenizer: Tokenizer, folder: Path) -> None:
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def encode(tokenizer: Tokenizer, stories: Iterable[grammar.Story]) -> Ids:
-    """Every story as ``<|endoftext|>`` and its tokens, end to end, closed by one more ``<|endoftext|>``."""
-    ids: list[int] = []
-    batch: list[str] = []
-    for story in stories:
-        batch.append(story.text)
-        if len(batch) == 2000:
-            ids += (i for encoding in tokenizer.encode_batch(batch) for i in encoding.ids)
-            batch.clear()
-    ids += (i for encoding in tokenizer.encode_batch(batch) for i in encoding.ids)
-    return np.array([*ids, 0], np.uint16)
+def remembered(story: grammar.Story) -> list[tuple[int, int]]:
+    """Where in its text a story says again what it has drawn (a name, an object, a pronoun): character ranges.
+
+    The first mention of a word is news, so it does not count.
+    """
+    seen: set[str] = set()
+    spans = []
+    for match in re.finditer(r"[A-Za-z]+", story.text):
+        word = match[0].lower()
+        if word in seen:
+            spans.append(match.span())
+        elif word in story.drawn:
+            seen.add(word)
+    return spans
 
 
-def prepare(work: Path, stories: int, vocabulary: int) -> tuple[Tokenizer, Ids, Ids]:
-    """Tokenizer, training ids and validation ids, made once and kept in ``work``."""
+def encode(tokenizer: Tokenizer, stories: Iterable[grammar.Story]) -> tuple[Ids, Ids]:
+    """Every story as ``<|endoftext|>`` and its tokens, end to end, closed by one more ``<|endoftext|>``.
+
+    Beside the ids, for each token, whether it is part of what has to be :func:`remembered` (1 or 0).
+    """
+    ids, flags = [np.zeros(0, np.uint16)], [np.zeros(0, np.uint16)]
+    iterator = iter(stories)
+    while batch := list(islice(iterator, 2000)):
+        for story, encoding in zip(batch, tokenizer.encode_batch([story.text for story in batch]), strict=True):
+            starts = np.array([0, *(end - 1 for _, end in encoding.offsets[1:])])  # a token's last letter decides
+            edges = np.array(remembered(story), int).reshape(-1)
+            ids.append(np.array(encoding.ids, np.uint16))
+            flags.append((np.searchsorted(edges, starts, side="right") % 2).astype(np.uint16))
+    return np.concatenate([*ids, [0]]).astype(np.uint16), np.concatenate([*flags, [0]]).astype(np.uint16)
+
+
+def prepare(work: Path, stories: int, vocabulary: int) -> tuple[Tokenizer, Ids, Ids, Ids]:
+    """Tokenizer, training ids and their flags, validation ids; made once and kept in ``work``."""
     from tokenizers import Tokenizer
 
     work.mkdir(parents=True, exist_ok=True)
-    files = [work / name for name in ("tokenizer.json", "train.npy", "valid.npy")]
+    files = [work / name for name in ("tokenizer.json", "train.npy", "remembered.npy", "valid.npy")]
     if not all(file.exists() for file in files):
         first = (story.text for story in grammar.stories(min(TOKENIZER_STORIES, stories)))
         tokenizer = train_tokenizer(first, vocabulary)
         tokenizer_files(tokenizer, work)
-        np.save(files[1], encode(tokenizer, grammar.stories(stories)))
-        np.save(files[2], encode(tokenizer, grammar.stories(VALIDATION_STORIES, "heldout", first=VALIDATION_SEED)))
-    return Tokenizer.from_file(str(files[0])), np.load(files[1], mmap_mode="r"), np.load(files[2])
+        ids, flags = encode(tokenizer, grammar.stories(stories))
+        np.save(files[1], ids)
+        np.save(files[2], flags)
+        valid, _ = encode(tokenizer, grammar.stories(VALIDATION_STORIES, "heldout", first=VALIDATION_SEED))
+        np.save(files[3], valid)
+    ids, flags = (np.load(file, mmap_mode="r") for file in files[1:3])
+    return Tokenizer.from_file(str(files[0])), ids, flags, np.load(files[3])
 
 
 def held_out_text(tokenizer: Tokenizer, tokens: int) -> str:

@@ -126,6 +126,7 @@ class Story:
     plot: str
     hero: Character
     names: tuple[str, ...]
+    drawn: frozenset[str]  # the words that its slots said, in lower case: what a reader has to remember
 
 
 @cache
@@ -168,14 +169,12 @@ def _parse(path: Path) -> list[Plot]:
 
 
 def _invented(split: Split, rng: random.Random) -> str:
-    first, last = lexicon.SYLLABLES
+    """A name put together from parts; one in ``HELD_OUT_EVERY`` of all that there are belongs to the other split."""
+    taken = (lexicon.NOT_NAMES, *lexicon.NAMES.values(), *lexicon.HELD_OUT_NAMES.values())
     while True:
-        i, j = rng.randrange(len(first)), rng.randrange(len(last))
-        name = first[i] + last[j]
-        known = name in lexicon.NOT_NAMES or any(
-            name in names for table in (lexicon.NAMES, lexicon.HELD_OUT_NAMES) for names in table.values()
-        )
-        if not known and ((i * 7 + j) % lexicon.HELD_OUT_EVERY == 0) == (split == "heldout"):
+        name = "".join(rng.choice(parts) for parts in rng.choice(lexicon.NAME_PARTS))
+        held_out = sum(name.encode()) % lexicon.HELD_OUT_EVERY == 0
+        if len(name) < 10 and held_out == (split == "heldout") and not any(name in names for names in taken):
             return name
 
 
@@ -191,7 +190,7 @@ class _Casting:
     def name(self, gender: str) -> str:
         table = lexicon.NAMES if self.split == "train" else lexicon.HELD_OUT_NAMES
         while True:
-            invented = self.rng.random() < (0.35 if self.world == "animal" else 0.15)
+            invented = self.rng.random() < 0.6
             name = _invented(self.split, self.rng) if invented else self.rng.choice(table[gender])
             if name not in self.names:
                 self.names.append(name)
@@ -259,15 +258,16 @@ def _draft(plot: Plot, split: Split, rng: random.Random) -> Story:
     parts += [rng.choice(beat) for beat in plot.beats]
     if plot.closing and rng.random() < 0.5:
         parts.append(rng.choice(_frame()["closing"]))
-    paragraphs = [""]
+    paragraphs, drawn = [""], list[str]()
     for part in parts:
         if part == ">>>":
             paragraphs.append("")
         else:
-            paragraphs[-1] += " " + expand(part, cast, rng)
+            paragraphs[-1] += " " + expand(part, cast, rng, drawn)
     hero = cast["h"]
     assert isinstance(hero, Character)
-    return Story("\n\n".join(tidy(p) for p in paragraphs), plot.name, hero, tuple(casting.names))
+    words = frozenset(" ".join(drawn).lower().split()) - lexicon.FUNCTION_WORDS
+    return Story("\n\n".join(tidy(p) for p in paragraphs), plot.name, hero, tuple(casting.names), words)
 
 
 def story(seed: int, split: Split = "train") -> Story:

@@ -48,15 +48,22 @@ HELD_OUT_NAMES: dict[str, tuple[str, ...]] = {
     "she": _words("Juniper Marigold Saffron Tabitha Imogen Beatrix Odette Wren Flora Matilda Nadia Sylvie Keiko Luna"),
 }
 # Invented names are put together from these, so that a model must copy a name and cannot know them all by heart.
-SYLLABLES: tuple[tuple[str, ...], tuple[str, ...]] = (
+_NICK = (
     _words("Ba Bi Bo Da De Do Fe Fi Fo Ga Go Ha Ho Ka Ki Ko La Le Lo Ma Mi Mo Na Ne No Pa Pe Po Ra Ri Ro Sa So Ta Ti "
            "To Va Vi Wa Wi Za Zi Zo Bra Cro Dru Fli Gri Plu Qui Sni Spo Tri Twi Blu Cle Fre Glo Pri Sta"),
     _words("bbin bby bo cket ddle dge ffin ffy fi gby go lki ko la lla lo mble mbo mmy mo na nder ni nka nny no ppa "
            "ppet ppy ra ri ro rra ry sha lka ta ndo to tto va vi wen xie zz zzle"),
 )
-NOT_NAMES = frozenset({"Happy", "Homo", "Bimbo", "Pricket"})  # what the syllables make by chance
-# Every fifth invented name, counted by the two syllables' places, is held out as well.
+_ONSET = _words("B D F G H J K L M N P R S T V W Br Dr Fl Gl Gr Pl St Tr Th Ch Kn Cl")
+_OPEN = _words("al an ar el em er il im in ol om or ul um av ev ov")
+_FULL = _words("and end ern ild imb orn ell iss amm")
+_END = _words("a o ie y ick ina et ette ard iel ia us")
+_LAST = _words("bert ma ley wen ton by dy bo")
+NAME_PARTS = (_NICK, (_ONSET, _OPEN, _END), (_ONSET, _FULL, _END), (_ONSET, _OPEN, _LAST), (_ONSET, _OPEN, _OPEN, _END))
+NOT_NAMES = frozenset({"Happy", "Homo", "Bimbo", "Pricket"})  # what the parts make by chance
+# A fifth of the invented names, by the sum of their letters, is held out as well.
 HELD_OUT_EVERY = 5
+FUNCTION_WORDS = frozenset("a an and at by for from in into of off on or over the to under up with".split())
 
 # Kinds of hero and friend. build: how it gets about; limb: what it holds things with.
 KINDS = _table(

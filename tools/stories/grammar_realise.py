@@ -32,15 +32,25 @@ _SPEECH = "said|asked|cried|called|shouted|whispered|thought|laughed|wailed|sobb
 _AFTER_SHOUT = re.compile(rf'(?<=[!?]" )(?!(?:(?:he|she|they|it)(?: both| all)? )?(?:{_SPEECH})\b)[a-z]')
 
 
-def expand(template: str, cast: Mapping[str, Slot], rng: random.Random) -> str:
-    """The template with every choice made and every slot filled, then tidied. Raises KeyError for an unknown slot."""
+def expand(template: str, cast: Mapping[str, Slot], rng: random.Random, drawn: list[str] | None = None) -> str:
+    """The template with every choice made and every slot filled; ``drawn`` receives what the slots said.
+
+    Raises KeyError for an unknown slot.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        words = cast[match[1]].field(match[2] or "text", rng)
+        if drawn is not None:
+            drawn.append(words)
+        return words
+
     text = template
     for _ in range(MAX_DEPTH):
         while found := _CHOICE.search(text):
             text = text[: found.start()] + rng.choice(found[1].split("|")) + text[found.end() :]
         if "{" not in text:
             return text
-        text = _REFERENCE.sub(lambda match: cast[match[1]].field(match[2] or "text", rng), text)
+        text = _REFERENCE.sub(fill, text)
     raise ValueError(f"template does not come to an end: {template!r}")
 
 

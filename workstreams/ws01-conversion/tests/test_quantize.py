@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lilims.conversion.quantize import Dense, Quantized, Scheme, choose_group, quantize
+from lilims.conversion.quantize import Scheme, choose_group, quantize
+from lilims.conversion.stored import Dense, Quantized
 from lilims.core.errors import QuantizationError
 
 

@@ -29,9 +29,10 @@ from lilims.core.files import new_directory
 
 from .architectures import Architecture, Config, architecture_for
 from .checkpoint import Checkpoint, open_checkpoint
-from .quantize import GROUP_SIZES, Scheme, Stored
+from .quantize import GROUP_SIZES, Scheme
 from .shapes import Shapes, plan_shapes
 from .spec import DecoderSpec
+from .stored import Stored
 from .weights import Plan, check_checkpoint, stream
 
 __all__ = ["AttentionForm", "Conversion", "convert"]

@@ -7,7 +7,6 @@ each block of `group_size` values along the input dimension (the last one).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 
 from lilims.core.errors import QuantizationError
 
-__all__ = ["BITS", "GROUP_SIZES", "Dense", "Quantized", "Scheme", "Stored", "choose_group", "quantize"]
+from .stored import Dense, Quantized
+
+__all__ = ["BITS", "GROUP_SIZES", "Scheme", "choose_group", "quantize"]
 
 Scheme = Literal["fp16", "int8", "int4"]
 BITS: dict[Scheme, int] = {"int8": 8, "int4": 4}
@@ -24,70 +25,12 @@ _RANGE = "its values reach beyond 65504, the largest that Core ML's fp16 holds: 
 _ROWS_AT_ONCE = 1 << 22  # elements; bounds the temporary arrays
 
 
-@dataclass(frozen=True)
-class Dense:
-    """A tensor kept as fp16."""
-
-    values: NDArray[np.float16]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.values.shape
-
-    @property
-    def bits(self) -> float:
-        """Stored bits per element."""
-        return 16.0
-
-    @property
-    def label(self) -> str:
-        """The scheme in words, as the manifest has it."""
-        return "fp16"
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """A matrix as codes int8 [N, K] (within the range of `code_bits`) and scales fp16 [N, K / group_size]."""
-
-    codes: NDArray[np.int8]
-    scale: NDArray[np.float16]
-    code_bits: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.codes.shape
-
-    @property
-    def group_size(self) -> int:
-        """Values that share a scale; K when there is one scale per output channel."""
-        return int(self.codes.shape[1] // self.scale.shape[1])
-
-    @property
-    def bits(self) -> float:
-        """Stored bits per element, scales included."""
-        return self.code_bits + 16 / self.group_size
-
-    @property
-    def label(self) -> str:
-        """The scheme in words, as the manifest has it."""
-        block = "per channel" if self.scale.shape[1] == 1 else f"block {self.group_size}"
-        return f"int{self.code_bits} {block}"
-
-    def dequantize(self) -> NDArray[np.float32]:
-        """codes · scale in float32, [N, K]."""
-        scale = np.repeat(self.scale.astype(np.float32), self.group_size, axis=1)
-        return self.codes.astype(np.float32) * scale
-
-
-Stored = Dense | Quantized
-
-
 def choose_group(width: int, wanted: int) -> int:
     """The largest group size of at most `wanted` that divides `width`; `width` (per channel) when none does."""
     return next((g for g in reversed(GROUP_SIZES) if g <= wanted and width % g == 0), width)
 
 
-def quantize(values: NDArray[np.float32], scheme: Scheme, group_size: int, *, name: str) -> Stored:
+def quantize(values: NDArray[np.float32], scheme: Scheme, group_size: int, *, name: str) -> Dense | Quantized:
     """Stores a float32 matrix [N, K] by `scheme`; round to nearest, scales that use the whole range of codes.
 
     A block's scale is max(max(w) / (2^(b-1) - 1), -min(w) / 2^(b-1)): codes are two's complement, so the negative side

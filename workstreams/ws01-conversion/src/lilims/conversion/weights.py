@@ -17,8 +17,9 @@ from lilims.core.events import emit
 
 from .architectures import Architecture
 from .checkpoint import Checkpoint
-from .quantize import Dense, Scheme, Stored, quantize
+from .quantize import Scheme, quantize
 from .spec import DecoderSpec, TensorSource
+from .stored import Quantized, Stored
 
 __all__ = ["HEAD_ROWS", "Plan", "check_checkpoint", "padded", "stored_shape", "stream"]
 
@@ -156,7 +157,7 @@ def stream(
             values = wide
         wanted = plan.scheme_of(role, shape)
         stored = quantize(np.ascontiguousarray(values), wanted, plan.group_size, name=names[role])
-        fell_back = not isinstance(stored, Dense) and not (
+        fell_back = isinstance(stored, Quantized) and not (
             stored.label.startswith(wanted) and stored.group_size == plan.group_size
         )
         emit("convert.tensor", role=role, scheme=stored.label, bytes=values.nbytes, fell_back=fell_back)

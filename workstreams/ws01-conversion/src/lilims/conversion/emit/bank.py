@@ -13,9 +13,24 @@ import numpy as np
 from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.mil import types
 
-from ..quantize import Dense, Stored
+from ..stored import Dense, Palettized, Stored
 
 __all__ = ["Bank"]
+
+_CODE_TYPES = {
+    ("i", 4): types.np_int4_dtype,
+    ("i", 8): np.dtype(np.int8),
+    ("u", 4): types.np_uint4_dtype,
+    ("u", 8): np.dtype(np.uint8),
+}
+_INDEX_TYPES = {
+    1: types.np_uint1_dtype,
+    2: types.np_uint2_dtype,
+    3: types.np_uint3_dtype,
+    4: types.np_uint4_dtype,
+    6: types.np_uint6_dtype,
+    8: np.dtype(np.uint8),
+}
 
 
 class Bank:
@@ -55,12 +70,17 @@ class Bank:
         name = role.replace(".", "_")
         if isinstance(stored, Dense):
             return self._const(name, "values", stored.values)
-        dtype = {4: types.np_int4_dtype, 8: np.dtype(np.int8)}[stored.code_bits]
-        return mb.constexpr_blockwise_shift_scale(
-            data=self._const(name, "codes", stored.codes.view(dtype)),
-            scale=self._const(name, "scale", stored.scale),
-            name=name,
-        )
+        if isinstance(stored, Palettized):
+            indices = stored.indices.view(_INDEX_TYPES[stored.index_bits])
+            table = stored.table[:, None, :, None]  # [groups of N, groups of K, 2^bits, values per index]
+            return mb.constexpr_lut_to_dense(
+                indices=self._const(name, "indices", indices), lut=self._const(name, "table", table), name=name
+            )
+        codes = stored.codes.view(_CODE_TYPES[stored.codes.dtype.kind, stored.code_bits])
+        parts = {"data": self._const(name, "codes", codes), "scale": self._const(name, "scale", stored.scale)}
+        if stored.offset is not None:
+            parts["offset"] = self._const(name, "offset", stored.offset)
+        return mb.constexpr_blockwise_shift_scale(**parts, name=name)
 
     def _const(self, name: str, part: str, array: Any) -> Any:
         value = mb.const(val=array, name=f"{name}_{part}")
