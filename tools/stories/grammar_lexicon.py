@@ -63,7 +63,7 @@ NAME_PARTS = (_NICK, (_ONSET, _OPEN, _END), (_ONSET, _FULL, _END), (_ONSET, _OPE
 NOT_NAMES = frozenset({"Happy", "Homo", "Bimbo", "Pricket"})  # what the parts make by chance
 # A fifth of the invented names, by the sum of their letters, is held out as well.
 HELD_OUT_EVERY = 5
-FUNCTION_WORDS = frozenset("a an and at by for from in into of off on or over the to under up with".split())
+FUNCTION_WORDS = frozenset(_words("a an and at by for from in into of off on or over the to under up with"))
 
 # Kinds of hero and friend. build: how it gets about; limb: what it holds things with.
 KINDS = _table(

@@ -82,7 +82,7 @@ class Run:
         os.replace(temporary, path)
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Ids and flags of this step, [batch, 513]: seeded, each window once per pass; every pass cuts them elsewhere."""
+        """Ids and flags of a step, [batch, 513]: seeded, each window once per pass; every pass cuts them elsewhere."""
         count = (len(self.ids) - 1 - CONTEXT) // CONTEXT
         epoch, place = divmod(self.step * self.options.batch, count - self.options.batch)
         rng = np.random.default_rng((self.options.seed, epoch))
@@ -122,7 +122,8 @@ class Run:
         ids, flags = window
         losses = F.cross_entropy(self.model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         weights = 1.0 + (self.options.remember - 1) * flags[0, 1:]
-        return float(losses.detach().mean()), torch.autograd.grad((losses * weights).sum() / weights.sum(), self.parameters)
+        weighted = (losses * weights).sum() / weights.sum()
+        return float(losses.detach().mean()), torch.autograd.grad(weighted, self.parameters)
 
     def evaluate(self, rounding: Rounding | None, windows: int | None = None) -> float:
         """Mean validation loss in nats per token over windows of 512, or over the first few of them."""
@@ -251,7 +252,8 @@ def main() -> None:
         start = f"--decay-from {source.name}" if options.decay_from else f"--steps {stable_steps}"
         run.history.append(
             f"{start} --decay-steps {options.decay_steps} --stories {options.stories} --batch {options.batch} "
-            f"--lr {options.lr} --lr-embedding {options.lr_embedding} --remember {options.remember} --seed {options.seed}"
+            f"--lr {options.lr} --lr-embedding {options.lr_embedding} --remember {options.remember} "
+            f"--seed {options.seed}"
         )
         run.save(options.work / "decayed.pt")
         export(run.model, tokenizer, options, report(run, tokenizer), run.history, run.step, run.seconds)
