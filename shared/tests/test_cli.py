@@ -201,3 +201,16 @@ def test_a_reader_that_leaves_is_no_failure(site: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["x", "--json", "--odd"], ["x", "--odd", "--json"], ["nothing", "--json"]], ids=" ".join
+)
+def test_a_wrong_command_line_is_an_object_with_json(
+    install: Install, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    install(lambda: None)
+    assert cli.run(arguments) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert (said["kind"], said["error"]["type"]) == ("error", "UsageError")
+    assert arguments[0] in said["error"]["message"] or "--odd" in said["error"]["message"]

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from lilims.core.console import Console, bytes_text, one_line
-from lilims.core.errors import PackageError
+from lilims.core.errors import LilimsError
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_result_is_drawn_or_is_json(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_error_is_one_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    Console().error(PackageError("bad [bold]op[/]\nand :cat: \x1b[31mmore", where="p", hint="do this"))
+    Console().error(LilimsError("bad [bold]op[/]\nand :cat: \x1b[31mmore", where="p", hint="do this"))
     captured = capsys.readouterr()
     assert captured.err.splitlines() == [
         r"error: p: bad [bold]op[/] and :cat: \x1b[31mmore",
@@ -51,11 +51,11 @@ def test_an_error_is_one_line_and_a_hint(capsys: pytest.CaptureFixture[str]) -> 
 def test_an_error_with_json(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
     console.json = True
-    console.error(PackageError("bad", where="p"))
+    console.error(LilimsError("bad", where="p"))
     assert json.loads(capsys.readouterr().out) == {
         "kind": "error",
         "schema_version": 1,
-        "error": {"type": "PackageError", "message": "bad", "where": "p", "hint": None},
+        "error": {"type": "LilimsError", "message": "bad", "where": "p", "hint": None},
     }
 
 
@@ -66,7 +66,7 @@ def test_quiet_silences_notes_only(capsys: pytest.CaptureFixture[str]) -> None:
     console.quiet = True
     console.note("a note")
     console.data("data")
-    console.error(PackageError("bad"))
+    console.error(LilimsError("bad"))
     captured = capsys.readouterr()
     assert captured.out == "data\n"
     assert captured.err == "error: bad\n"

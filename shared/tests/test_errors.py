@@ -39,6 +39,12 @@ def test_every_class_says_what_it_means() -> None:
     assert [name for name, cls in CLASSES.items() if not cls.__doc__] == []
 
 
+@pytest.mark.parametrize("name", sorted(set(CLASSES) - {"LilimsError", "InputError"}))
+def test_an_error_without_a_hint_says_what_to_do_next(name: str) -> None:
+    assert (CLASSES[name]("is wrong").hint or "").split()
+    assert CLASSES[name]("is wrong", hint="do this").hint == "do this"
+
+
 def test_words() -> None:
     error = PackageError("is damaged", where="a/weight.bin", hint="copy it again")
     assert str(error) == "a/weight.bin: is damaged"

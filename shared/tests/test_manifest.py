@@ -25,7 +25,11 @@ def example() -> dict[str, Any]:
         "name": "tiny-int4",
         "version": "1.0.0",
         "licence": "MIT",
-        "source": {"kind": "huggingface", "name": "tiny", "sha256": "0" * 64},
+        "source": {
+            "kind": "huggingface", "name": "org/tiny", "sha256": "0" * 64,
+            "hub": {"repo": "org/tiny", "commit": "0" * 40},
+            "adapters": [{"name": "stories", "sha256": "0" * 64}],
+        },
         "architecture": {
             "model_type": "llama", "layers": 2, "hidden_size": 8, "heads": 2, "kv_heads": 1, "head_dim": 4,
             "vocab_size": 50, "parameters": 1000,
@@ -52,6 +56,13 @@ def example() -> dict[str, Any]:
         "compatible_runtime": ">=0.1,<0.2",
         "tools": {"coremltools": "9.0"},
         "package": "model.mlpackage",
+        "parts": [
+            {"package": "model.mlpackage", "first_layer": 0, "layers": 2, "functions": ["decode", "prefill", "score"]}
+        ],
+        "embedding": {
+            "file": "embedding.bin", "rows": 64, "columns": 8, "codes": "int4", "group_size": 4, "offset": False,
+        },
+        "layout": "conv",
         "files": {"model.mlpackage/Manifest.json": {"bytes": 3, "sha256": "0" * 64}},
     }  # fmt: skip
 
@@ -84,12 +95,17 @@ def test_it_survives_a_round_trip(tmp_path: Path) -> None:
     assert read.state.shape == [4, 1, 96, 32]
 
 
+def part(package: str) -> dict[str, Any]:
+    return {"package": package, "first_layer": 0, "layers": 2, "functions": ["decode"]}
+
+
 BAD = {
     "no-name": ("name", ..., "name: Field required"),
     "name-is-a-path": ("name", "../x", "name: String should match"),
     "version": ("version", "1.0", "version: String should match"),
     "unknown-key": ("surprise", 1, "surprise: Extra inputs are not permitted"),
     "unknown-key-inside": ("state.surprise", 1, "state.surprise: Extra inputs"),
+    "commit": ("source.hub.commit", "main", "source.hub.commit: String should match"),
     "hash": ("source.sha256", "xyz", "source.sha256: String should match"),
     "layers": ("architecture.layers", 0, "architecture.layers: Input should be greater than 0"),
     "huge": ("context", 1 << 60, "context: Input should be less than"),
@@ -100,6 +116,16 @@ BAD = {
     "mask-nan": ("mask_value", float("nan"), "mask_value: Input should be a finite number"),
     "package-outside": ("package", "../model.mlpackage", "is not a path inside the model folder"),
     "package-absolute": ("package", "/model.mlpackage", "is not a path inside the model folder"),
+    "part-outside": ("parts", [part("../x")], "not a path inside the model folder"),
+    "parts-of-another": ("parts", [part("x.mlpackage")], "package is 'model.mlpackage', the first of the parts 'x"),
+    "embedding-outside": ("embedding.file", "/etc/passwd", "not a path inside the model folder"),
+    "embedding-groups": ("embedding.group_size", 3, "a group size of 3 does not fit 8 columns of int4"),
+    "embedding-fp16": ("embedding.codes", "fp16", "a group size of 4 does not fit 8 columns of fp16"),
+    "embedding-odd": (
+        "embedding",
+        {"file": "e", "rows": 1, "columns": 3, "codes": "int4", "group_size": 3},
+        "3 codes of 4 bits do not fill whole bytes",
+    ),
     "later-schema": ("schema_version", 2, "schema version 2 is later than this lilims knows (1)"),
     "other-contract": ("contract", "lilims.decoder/9", "contract 'lilims.decoder/9' is not 'lilims.decoder/1'"),
 }

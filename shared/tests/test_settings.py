@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,9 @@ def test_the_config_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[lilims]\nthreads = 7\n")
     assert paths.config_file() == tmp_path / "config.toml"
     assert settings().threads == 7
+
+
+def test_the_readme_lists_every_setting() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `LILIMS_(\w+)` \|", readme, re.MULTILINE)
+    assert rows == [(field.name, field.name.upper()) for field in dataclasses.fields(Settings)]

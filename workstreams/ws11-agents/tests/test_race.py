@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -31,11 +32,14 @@ ZERO = "0" * 40
 WORKER = Path(__file__).with_name("race_worker.py")
 # A push is noted when its refs have moved (not in post-receive, which a host leaves out when the agent has gone), under
 # the time at which they were locked: what one push could read of another is in that order, however the hooks fare.
-NOTE_PUSH = """case "$1" in
-prepared) date +%s%N > "$GIT_DIR/times/$PPID" ;;
+NOTE_PUSH = f"""case "$1" in
+prepared) {shlex.quote(sys.executable)} -Ic "import time; print(time.time_ns())" > "$GIT_DIR/times/$PPID" ;;
 committed) cat > "$GIT_DIR/pushes/$(cat "$GIT_DIR/times/$PPID")-$PPID" ;;
 esac"""
 
+
+# In a session of its own, as the hub's side of a connection is another machine's: it is not killed with the agent.
+RECEIVE = "import os, sys; os.setsid(); os.execvp('git', ['git', 'receive-pack', *sys.argv[1:]])"
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kill -9 and sessions")
 
@@ -95,8 +99,8 @@ def run_race(
     chance = random.Random(seed)
     prepared(hub, names, grace=1)
     crew = [Agent(f"agent-{n}", hub.clone(f"agent{n}"), lease, lease, hub.folder / f"log{n}") for n in range(agents)]
-    for agent in crew:  # the hub's side of a connection is another machine's: it is not killed with the agent
-        git(agent.clone, "config", "remote.origin.receivepack", "setsid git-receive-pack")
+    for agent in crew:
+        git(agent.clone, "config", "remote.origin.receivepack", shlex.join([sys.executable, "-Ic", RECEIVE]))
         agent.start(chance)
     counts: Counter[str] = Counter()
     end, next_kill = time.monotonic() + limit, time.monotonic() + kill_every

@@ -19,12 +19,13 @@ from typing import Any, TypeVar
 import click
 
 from .console import console
-from .errors import LilimsError, StorageError
+from .errors import LilimsError, StorageError, UsageError
 from .privacy import hub_off, telemetry_off
 
 __all__ = ["command", "lilims", "main", "model_argument"]
 
 GROUP = "lilims.commands"
+owns_process = False  # whether this process runs one command and then ends
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -131,6 +132,8 @@ def model_argument(function: F) -> F:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs `lilims` and exits: 0 done, 1 a known failure, 2 usage, 130 interrupted."""
+    global owns_process
+    owns_process = True
     sys.exit(run(arguments))
 
 
@@ -143,7 +146,11 @@ def run(arguments: list[str] | None = None) -> int:
         code = lilims.main(args=arguments, prog_name="lilims", standalone_mode=False)
         return code if isinstance(code, int) else 0  # a number: `ctx.exit(number)`
     except click.ClickException as error:
-        error.show(file=sys.stderr)
+        console.json = console.json or "--json" in (sys.argv[1:] if arguments is None else arguments)
+        if console.json:  # the object; options after the mistake have not been read
+            console.error(UsageError(error.format_message()))
+        else:
+            error.show(file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
@@ -163,7 +170,10 @@ def run(arguments: list[str] | None = None) -> int:
 
         logging.getLogger("lilims").exception("unexpected error")
         if isinstance(error, (OSError, MemoryError)):
-            known: LilimsError = StorageError(str(error) or type(error).__name__)
+            where = error.filename if isinstance(error, OSError) else None
+            known: LilimsError = StorageError(
+                getattr(error, "strerror", None) or str(error) or "no memory", where=where
+            )
         else:
             known = LilimsError(
                 f"unexpected {type(error).__name__}: {error}", hint="LILIMS_DEBUG=1 shows where; please report it"

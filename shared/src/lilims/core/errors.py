@@ -26,6 +26,7 @@ This file knows how an error is worded (what, where, what next). It must not kno
 from __future__ import annotations
 
 from os import PathLike
+from typing import ClassVar
 
 __all__ = [
     "CheckpointError",
@@ -63,15 +64,17 @@ class LilimsError(Exception):
     Args:
         message: what is wrong, one line.
         where: the file, tensor, key or op that it is wrong in; shown before the message.
-        hint: what to do next, one line.
+        hint: what to do next, one line; where the raiser knows nothing better, what the class says.
     """
 
     exit_code = 1
+    next_step: ClassVar[str | None] = None  # the hint of an error that brings none
 
     def __init__(self, message: str, *, where: str | PathLike[str] | None = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = _short(message)
         self.where = None if where is None else _short(str(where))
+        hint = hint or self.next_step
         self.hint = None if hint is None else _short(hint)
 
     def __str__(self) -> str:
@@ -85,6 +88,8 @@ class LilimsError(Exception):
 class UsageError(LilimsError):
     """The command line or an argument is wrong."""
 
+    next_step = "--help lists what there is"
+
     exit_code = 2
 
 
@@ -95,62 +100,94 @@ class InputError(LilimsError):
 class CheckpointError(InputError):
     """A checkpoint's config or tensors are missing, corrupt or misshapen."""
 
+    next_step = "fetch the checkpoint again, all files of it"
+
 
 class TokenizerError(InputError):
     """Tokenizer files are missing, corrupt or unlike the model's vocabulary."""
+
+    next_step = "fetch the tokenizer's files again"
 
 
 class ManifestError(InputError):
     """manifest.json is missing, invalid or from a later version of lilims."""
 
+    next_step = "convert the model again, or update lilims"
+
 
 class PackageError(InputError):
     """An .mlpackage's folder, spec or blob file is damaged."""
+
+    next_step = "the package is damaged: copy it again, or convert it again"
 
 
 class IntegrityError(InputError):
     """The bytes of a file differ from the hash that was recorded for it."""
 
+    next_step = "copy the model again, or convert it again"
+
 
 class UnsupportedError(LilimsError):
     """The input is valid, but lilims cannot do what it asks for."""
+
+    next_step = "docs/troubleshooting.md says what lilims can do instead"
 
 
 class UnsupportedModelError(UnsupportedError):
     """An architecture, or a value in its config, that lilims cannot convert."""
 
+    next_step = "please report the model's name and its config.json"
+
 
 class UnsupportedOpError(UnsupportedError):
     """An ML Program operator, or a form of it, that the portable executor cannot run."""
+
+    next_step = "please report the package, or leave the operator out of it"
 
 
 class ContractError(LilimsError):
     """A package is not a decoder as the contract says; it may still run as a plain ML Program."""
 
+    next_step = "run it as a plain ML Program (lilims.runtime.portable), or convert its checkpoint with lilims"
+
 
 class QuantizationError(LilimsError):
     """A tensor cannot take the quantisation scheme that was asked for."""
+
+    next_step = "choose another scheme for this tensor"
 
 
 class ExecutionError(LilimsError):
     """An executor failed to load or to run a program."""
 
+    next_step = "`lilims doctor` shows what this machine can run"
+
 
 class ContextOverflowError(ExecutionError):
     """More tokens than the state has rows for."""
+
+    next_step = "shorten the prompt, or convert with a larger --context"
 
 
 class StorageError(LilimsError):
     """The disk is full, or a path cannot be read or written."""
 
+    next_step = "check the path, its permissions and the free space"
+
 
 class OutputExistsError(StorageError):
     """The target exists and was not to be overwritten."""
+
+    next_step = "--force replaces it, or choose another -o"
 
 
 class ModelNotFoundError(LilimsError):
     """No model of that name is installed, and no such folder exists."""
 
+    next_step = "check the path or the name"
+
 
 class MissingDependencyError(LilimsError):
     """An optional package that this needs is not installed."""
+
+    next_step = "install the package that the message names"

@@ -23,10 +23,14 @@ __all__ = [
     "FILE_NAME",
     "NAME",
     "SCHEMA_VERSION",
+    "Adapter",
     "Architecture",
     "FileRecord",
     "FunctionShape",
+    "HostEmbedding",
+    "Hub",
     "Manifest",
+    "Part",
     "Positions",
     "Quantization",
     "Source",
@@ -46,6 +50,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 _SEMVER = r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 _SHA256 = r"^[0-9a-f]{64}$"
+_SCHEME = r"^[a-z][a-z0-9-]{0,31}$"
 Positive = Annotated[int, Field(gt=0, le=1 << 40)]
 Count = Annotated[int, Field(ge=0, le=1 << 50)]
 
@@ -54,12 +59,31 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Source(_Record):
-    """The checkpoint that the package was made from; sha256 is over its config and tensor files, in name order."""
+class Hub(_Record):
+    """Where a checkpoint was downloaded from: `org/name` on the Hugging Face hub, at a commit."""
 
-    kind: Literal["huggingface"]
+    repo: Annotated[str, Field(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")]
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+class Adapter(_Record):
+    """A LoRA adapter that was merged; sha256 is over its config and tensor files, in name order."""
+
     name: str
     sha256: Annotated[str, Field(pattern=_SHA256)]
+
+
+class Source(_Record):
+    """The checkpoint that the package was made from.
+
+    sha256 is over its config and tensor files, in name order; that of a GGUF model of one file is the file's own.
+    """
+
+    kind: Literal["huggingface", "gguf"]
+    name: str
+    sha256: Annotated[str, Field(pattern=_SHA256)]
+    hub: Hub | None = None
+    adapters: list[Adapter] = []
 
 
 class Architecture(_Record):
@@ -109,27 +133,81 @@ class StateShape(_Record):
 
 
 class FunctionShape(_Record):
-    """One function: `tokens` is S, `rows` is R; `logits` says whether it returns one row or every row."""
+    """One function: `tokens` is S, `rows` is what its queries see of the state's R rows (all, or a bucket's first
+    ones); `logits` says whether it returns one row or every row."""
 
     tokens: Positive
     rows: Positive
     logits: Literal["last", "all"]
 
 
+class Part(_Record):
+    """A package of a model that is split: its layers, from `first_layer` on, and the functions that it has of them."""
+
+    package: str
+    first_layer: Count
+    layers: Positive
+    functions: list[str]
+
+    @field_validator("package")
+    @classmethod
+    def _inside(cls, package: str) -> str:
+        _check_relative(package)
+        return package
+
+
+class HostEmbedding(_Record):
+    """The embedding in a file beside the package: row after row, each its values, scales and offsets.
+
+    `codes` is the type of the values: fp16 alone, or codes with one fp16 scale (and offset) for `group_size` of them.
+    """
+
+    file: str
+    rows: Positive
+    columns: Positive
+    codes: Literal["fp16", "int8", "int4", "uint8", "uint4"]
+    group_size: Positive | None = None
+    offset: bool = False
+
+    @model_validator(mode="after")
+    def _agrees(self) -> HostEmbedding:
+        _check_relative(self.file)
+        if (self.codes == "fp16") != (self.group_size is None) or self.columns % (self.group_size or 1):
+            raise ValueError(f"a group size of {self.group_size} does not fit {self.columns} columns of {self.codes}")
+        if self.codes == "fp16" and self.offset:
+            raise ValueError("fp16 values have no offset")
+        if self.codes.endswith("int4") and self.columns % 2:
+            raise ValueError(f"{self.columns} codes of 4 bits do not fill whole bytes")
+        return self
+
+
 class TensorScheme(_Record):
-    """How one weight is stored. `bits` counts everything that is stored for it over its elements."""
+    """How one weight is stored. `bits` counts everything that is stored for it over its elements.
+
+    `source` is its type in the checkpoint. `error_steps` stands where its codes were to be kept: the most that a value
+    may differ from the checkpoint's, in steps between neighbouring codes (or fp16 numbers); 0 is not at all.
+    """
 
     scheme: str
     shape: list[Positive]
     bits: float
+    source: str | None = None
+    error_steps: Annotated[float, Field(ge=0)] | None = None
 
 
 class Quantization(_Record):
-    """The scheme that was asked for, what came out (all weights over all parameters), and each tensor's."""
+    """The scheme that was asked for, what came out (all weights over all parameters), and each tensor's.
 
-    scheme: Literal["fp16", "int8", "int4"]
+    `scheme` is "mixed" where rules gave tensors different ones. `recipe` and `imatrix` are the SHA-256 of the files
+    that schemes and scales were chosen by. `fp16_scale` is what the checkpoint's residual stream is multiplied by.
+    """
+
+    scheme: Annotated[str, Field(pattern=_SCHEME)]
     group_size: Positive | None = None
     bits_per_weight: float
+    fp16_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    recipe: Annotated[str, Field(pattern=_SHA256)] | None = None
+    imatrix: Annotated[str, Field(pattern=_SHA256)] | None = None
     tensors: dict[str, TensorScheme]
 
 
@@ -162,14 +240,30 @@ class Manifest(_Record):
     state: StateShape
     functions: dict[str, FunctionShape]
     quantization: Quantization
-    profile: Literal["gpu", "ane", "cpu"] = "gpu"
+    profile: Literal["gpu", "ane", "cpu", "balanced"] = "gpu"
     compute_units: Literal["CPU_AND_GPU", "CPU_AND_NE", "CPU_ONLY", "ALL"] = "CPU_AND_GPU"
     minimum_os: dict[str, str] = {"iOS": "18", "macOS": "15"}
     compatible_runtime: str
     tools: dict[str, str]
     package: str = "model.mlpackage"
+    parts: list[Part] = []
+    embedding: HostEmbedding | None = None
+    layout: Literal["linear", "conv"] = "linear"
     files: dict[str, FileRecord]
     digest: Annotated[str, Field(pattern=_SHA256)] | None = None
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Manifest:
+        if self.parts and self.parts[0].package != self.package:
+            raise ValueError(f"package is {self.package!r}, the first of the parts {self.parts[0].package!r}")
+        return self
+
+    def packages(self) -> list[Part]:
+        """Every package of the model; a model that is not split is one part with all layers and functions."""
+        layers = self.architecture.layers
+        return list(self.parts) or [
+            Part(package=self.package, first_layer=0, layers=layers, functions=list(self.functions))
+        ]
 
     @field_validator("files")
     @classmethod

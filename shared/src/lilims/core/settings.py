@@ -34,6 +34,8 @@ class Settings:
     """Show tracebacks."""
     threads: int = 0
     """Threads of the portable executor; 0 means the machine's physical cores."""
+    offline: bool = False
+    """Never use the network, not even for a model that is named by its place on a hub."""
     executor: str = "auto"
     """auto, coreml or portable."""
     agent: str = ""

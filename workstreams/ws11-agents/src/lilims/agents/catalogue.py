@@ -21,8 +21,9 @@ from .git import Git
 from .records import parse_completion
 
 if TYPE_CHECKING:
+    from lilims.core.strict_yaml import Document
+
     from .spec import Finding, Task
-    from .strict_yaml import Document
 
 __all__ = ["Catalogue", "record_path", "spec_path"]
 

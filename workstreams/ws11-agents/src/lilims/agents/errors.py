@@ -43,6 +43,8 @@ __all__ = [
 class TaskSpecError(InputError):
     """A task spec, or what several say together, is not valid."""
 
+    next_step = "specs/README.md says how a spec is written"
+
 
 class TaskError(LilimsError):
     """The protocol's answer is no."""

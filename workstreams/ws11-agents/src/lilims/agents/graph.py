@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["depths", "dot", "svg"]
 
 COLOURS = {"ready": "#d3f2d8", "claimed": "#ffe9b8", "blocked": "#e6e6e6", "done": "#cfe3ff", "open": "#ffffff"}
-WIDTH, HEIGHT, GAP_X, GAP_Y, BAND, MARGIN = 250, 46, 70, 12, 30, 16  # pixels
+WIDTH, HEIGHT, GAP_X, GAP_Y, BAND, MARGIN = 340, 46, 70, 12, 30, 16  # pixels
+LETTERS = 44  # of a title: what fits a box in the widest of the usual sans-serif fonts
 
 
 def dot(tasks: Mapping[str, Task], states: Mapping[str, str]) -> str:
@@ -111,7 +112,7 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
 
 
 def _box(task: Task, state: str, x: int, y: int) -> str:
-    title = task.title if len(task.title) <= 38 else f"{task.title[:37]}…"
+    title = task.title if len(task.title) <= LETTERS else f"{task.title[: LETTERS - 1]}…"
     return (
         f"<g><title>{escape(task.title)}</title>"
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="{COLOURS[state]}" stroke="#777"/>'

@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from lilims.core.strict_yaml import Document, parse
+
 from . import globs
 from .errors import TaskSpecError
-from .strict_yaml import Document, parse
 
 __all__ = ["Acceptance", "Finding", "Task", "parse_task", "schema", "schema_file"]
 
@@ -121,7 +122,7 @@ class Finding:
 def parse_task(data: bytes, path: str) -> tuple[Task | None, Document | None, list[Finding]]:
     """A spec's task with the lines of its fields; or None and why, each with its line."""
     try:
-        document = parse(data, path)
+        document = parse(data, path, TaskSpecError)
     except TaskSpecError as exc:
         line = int(str(exc.where).rpartition(":")[2])
         return None, None, [Finding(path, line, "yaml", exc.message)]

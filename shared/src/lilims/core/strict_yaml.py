@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from .errors import TaskSpecError
+from .errors import InputError
 
 __all__ = ["Document", "parse"]
 
@@ -63,38 +63,38 @@ class _Open:
             self.key = None
 
 
-def parse(data: bytes, where: str | Path) -> Document:
+def parse(data: bytes, where: str | Path, error: type[InputError] = InputError) -> Document:
     """Reads one document.
 
     Raises:
-        TaskSpecError: with `where:line` and what is refused.
+        InputError: (or `error`) with `where:line` and what is refused.
     """
     if len(data) > MAX_BYTES:
-        raise TaskSpecError(f"larger than {MAX_BYTES} bytes", where=f"{where}:1", hint="a task spec is a page of text")
+        raise error(f"larger than {MAX_BYTES} bytes", where=f"{where}:1", hint="a page of text is enough")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
         line = data[: exc.start].count(b"\n") + 1
-        raise TaskSpecError("not UTF-8", where=f"{where}:{line}") from exc
+        raise error("not UTF-8", where=f"{where}:{line}") from exc
     try:
-        return _build(yaml.parse(text, Loader=_LOADER), where)
+        return _build(yaml.parse(text, Loader=_LOADER), where, error)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = mark.line + 1 if mark else 1
-        raise TaskSpecError(f"not valid YAML: {exc.problem or exc.context}", where=f"{where}:{line}") from exc
+        raise error(f"not valid YAML: {exc.problem or exc.context}", where=f"{where}:{line}") from exc
     except yaml.reader.ReaderError as exc:
         line = text[: exc.position].count("\n") + 1
-        raise TaskSpecError("holds a control character", where=f"{where}:{line}") from exc
+        raise error("holds a control character", where=f"{where}:{line}") from exc
 
 
-def _build(events: Iterator[Any], where: str | Path) -> Document:
+def _build(events: Iterator[Any], where: str | Path, error: type[InputError]) -> Document:
     lines: dict[Path_, int] = {}
     stack: list[_Open] = []
     roots: list[Any] = []
     for count, event in enumerate(events):
         line = event.start_mark.line + 1
         if problem := _refusal(event, count, len(stack), documents=len(roots)):
-            raise TaskSpecError(problem, where=f"{where}:{line}")
+            raise error(problem, where=f"{where}:{line}")
         if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             stack.pop()
             continue
@@ -102,7 +102,7 @@ def _build(events: Iterator[Any], where: str | Path) -> Document:
             continue
         top = stack[-1] if stack else None
         if top is not None and isinstance(top.value, dict) and top.key is None:
-            top.key = _key(event, top.value, f"{where}:{line}")
+            top.key = _key(event, top.value, f"{where}:{line}", error)
             lines[top.place()] = line
             continue
         path = top.place() if top else ()
@@ -115,7 +115,7 @@ def _build(events: Iterator[Any], where: str | Path) -> Document:
         if not isinstance(event, yaml.ScalarEvent):
             stack.append(_Open(path, value))
     if not roots:
-        raise TaskSpecError("is empty", where=f"{where}:1")
+        raise error("is empty", where=f"{where}:1")
     return Document(roots[0], lines)
 
 
@@ -133,7 +133,7 @@ def _refusal(event: Any, count: int, depth: int, documents: int) -> str | None:
         return f"the tag {event.tag!r} is not allowed: values are text, whole numbers, true, false, null"
     if isinstance(event, yaml.DocumentStartEvent):
         if documents:
-            return "a second document begins: one task a file"
+            return "a second document begins: one document a file"
         if event.version or event.tags:
             return "directives (%YAML, %TAG) are not allowed"
     if depth >= MAX_DEPTH and isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
@@ -141,11 +141,11 @@ def _refusal(event: Any, count: int, depth: int, documents: int) -> str | None:
     return None
 
 
-def _key(event: Any, seen: dict[str, Any], where: str) -> str:
+def _key(event: Any, seen: dict[str, Any], where: str, error: type[InputError]) -> str:
     if not isinstance(event, yaml.ScalarEvent):
-        raise TaskSpecError("a key must be text", where=where)
+        raise error("a key must be text", where=where)
     if event.value in seen:
-        raise TaskSpecError(f"the key {event.value!r} stands twice", where=where)
+        raise error(f"the key {event.value!r} stands twice", where=where)
     return str(event.value)
 
 

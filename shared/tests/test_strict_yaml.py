@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from lilims.agents.errors import TaskSpecError
-from lilims.agents.strict_yaml import parse
+from lilims.core.errors import InputError, ManifestError
+from lilims.core.strict_yaml import parse
 
 
 def test_values_and_lines() -> None:
@@ -53,24 +53,30 @@ HOSTILE = {
 def test_hostile_documents_are_refused_with_their_line(name: str) -> None:
     text, words = HOSTILE[name]
     started = time.process_time()
-    with pytest.raises(TaskSpecError, match=rf"^f\.yaml:({words}|.*{words})"):
+    with pytest.raises(InputError, match=rf"^f\.yaml:({words}|.*{words})"):
         parse(text.encode(), "f.yaml")
     assert time.process_time() - started < 10
 
 
 def test_bytes_that_are_no_text() -> None:
-    with pytest.raises(TaskSpecError, match=r"f\.yaml:2: not UTF-8"):
+    with pytest.raises(InputError, match=r"f\.yaml:2: not UTF-8"):
         parse(b"a: 1\nb: \xff", "f.yaml")
-    with pytest.raises(TaskSpecError, match=r"f\.yaml:1: "):
+    with pytest.raises(InputError, match=r"f\.yaml:1: "):
         parse("a: 1".encode("utf-16"), "f.yaml")
 
 
 def test_both_parsers_of_the_library_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     import yaml
 
-    from lilims.agents import strict_yaml
+    from lilims.core import strict_yaml
 
     monkeypatch.setattr(strict_yaml, "_LOADER", yaml.SafeLoader)
     test_values_and_lines()
     for name in HOSTILE:
         test_hostile_documents_are_refused_with_their_line(name)
+
+
+def test_errors_are_of_the_type_that_the_caller_wants() -> None:
+    for text in ("a: *x", "a: 1\na: 2", "", "a: [", "a: \x07"):
+        with pytest.raises(ManifestError, match=r"^f\.yaml:"):
+            parse(text.encode(), "f.yaml", ManifestError)
