@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from lilims.runtime.portable.program import (
 
 from .fakes import CHUNK, PADDED, ROWS, VOCAB, interfaces_of, manifest_of
 
-Interfaces = dict[str, FunctionInterface]
+Changeable = dict[str, FunctionInterface]
 FUNCTIONS = manifest_of().model_dump()["functions"]
 
 
@@ -37,10 +38,10 @@ def test_a_package_that_fits() -> None:
     assert shape.rotary.rotary_dim == 4
 
 
-def feature(function: str, part: str, name: str, type_: TensorType | None) -> Callable[[Interfaces], None]:
+def feature(function: str, part: str, name: str, type_: TensorType | None) -> Callable[[Changeable], None]:
     """Changes one feature; None removes it."""
 
-    def change(found: Interfaces) -> None:
+    def change(found: Changeable) -> None:
         features = dict(getattr(found[function], part))
         if type_ is None:
             del features[name]
@@ -51,19 +52,19 @@ def feature(function: str, part: str, name: str, type_: TensorType | None) -> Ca
     return change
 
 
-def without(function: str) -> Callable[[Interfaces], None]:
-    def change(found: Interfaces) -> None:
+def without(function: str) -> Callable[[Changeable], None]:
+    def change(found: Changeable) -> None:
         del found[function]
 
     return change
 
 
-def undescribed(found: Interfaces) -> None:
+def undescribed(found: Changeable) -> None:
     names = frozenset({"input_ids", "slot", "attention_mask", "cos", "sin", "kv_cache", "logits"})
     found["prefill"] = replace(found["prefill"], described=names)
 
 
-PACKAGES: dict[str, tuple[Callable[[Interfaces], None], str, str]] = {
+PACKAGES: dict[str, tuple[Callable[[Changeable], None], str, str]] = {
     "function": (without("prefill"), "p: prefill", "lacks this function"),
     "input-missing": (
         feature("decode", "inputs", "slot", None), "p: decode.slot", "missing; the contract wants int32 [1]",
@@ -135,6 +136,11 @@ def function(name: str, **changes: Any) -> dict[str, Any]:
     return {**FUNCTIONS, name: {**FUNCTIONS[name], **changes}}
 
 
+def with_bucket(name: str = "decode_32", **changes: Any) -> dict[str, Any]:
+    base = FUNCTIONS[name.partition("_")[0]]
+    return {**FUNCTIONS, name: {**base, "rows": 32, **changes}}
+
+
 MANIFESTS: dict[str, tuple[dict[str, Any], str]] = {
     "state-layers": ({"state": {"shape": [2, 1, ROWS, 32]}}, "2 layers need [4, 1, R, head_dim]"),
     "state-heads": ({"state": {"shape": [4, 2, ROWS, 32]}}, "2 layers need [4, 1, R, head_dim]"),
@@ -145,6 +151,16 @@ MANIFESTS: dict[str, tuple[dict[str, Any], str]] = {
     "prefill-of-all": ({"functions": function("prefill", logits="all")}, "wants the logits of one row"),
     "fewer-rows": ({"functions": function("score", rows=32)}, "reads 32 rows of a state of 64"),
     "enormous": ({"functions": function("score", tokens=1 << 30)}, "more than this runtime takes"),
+    "bucket-rows": ({"functions": with_bucket(rows=64)}, "reads 64 rows; its name and a state of 64 want 32"),
+    "bucket-tokens": ({"functions": with_bucket(tokens=2)}, "takes 2 tokens, unlike 'decode'"),
+    "bucket-of-nothing": (
+        {"functions": {k: v for k, v in with_bucket("prefill_32").items() if k != "prefill"}},
+        "unlike",
+    ),
+    "embedding": (
+        {"embedding": {"file": "e", "rows": 10, "columns": 8, "codes": "fp16"}},
+        "the model needs 258 rows of 8",
+    ),
     "eos": ({"tokens": {"eos": [VOCAB]}}, "token 258 is outside the vocabulary"),
     "padding": ({"tokens": {"padding": 1 << 20}}, "outside the vocabulary"),
 }
@@ -157,6 +173,74 @@ def test_manifests_that_contradict_the_contract(case: str) -> None:
     with pytest.raises(ContractError) as caught:
         contract.check(manifest, interfaces_of(manifest), package="p")
     assert words in caught.value.message
+
+
+def test_a_bucket_reads_the_first_rows() -> None:
+    manifest = manifest_of(functions=with_bucket())
+    found = interfaces_of(manifest_of())
+    narrow = {**found["decode"].inputs, "attention_mask": TensorType("fp16", (1, 1, 1, 32))}
+    found["decode_32"] = replace(found["decode"], inputs=narrow)
+    contract.check(manifest, found, package="p")
+    shape = contract.decoder_shape(manifest, package="p")
+    assert (dict(shape.reads), shape.variant("decode", 32), shape.variant("decode", 33)) == (
+        {"decode_32": 32}, "decode_32", "decode",
+    )  # fmt: skip
+    with pytest.raises(ContractError, match="wants fp16 .1, 1, 1, 32."):
+        contract.check(manifest, {**found, "decode_32": found["decode"]}, package="p")
+
+
+def test_the_embedding_on_the_host_takes_the_place_of_ids() -> None:
+    manifest = manifest_of(embedding={"file": "e", "rows": VOCAB, "columns": 8, "codes": "fp16"})
+    found = interfaces_of(manifest)
+    with pytest.raises(ContractError, match="the input is missing") as caught:
+        contract.check(manifest, found, package="p")
+    assert caught.value.where == "p: decode.hidden"
+    for name, function in manifest.functions.items():
+        inputs = {k: v for k, v in found[name].inputs.items() if k != "input_ids"}
+        found[name] = replace(found[name], inputs={**inputs, "hidden": TensorType("fp16", (1, function.tokens, 8))})
+    contract.check(manifest, found, package="p")
+
+
+PARTS: dict[str, tuple[list[tuple[str, int, int, list[str]]], str]] = {
+    "gap": ([("a", 0, 1, list(FUNCTIONS)), ("b", 2, 1, list(FUNCTIONS))], "begins with layer 2; layer 1 is next"),
+    "short": ([("a", 0, 1, list(FUNCTIONS))], "the packages hold 1 of 2 layers"),
+    "long": ([("a", 0, 3, list(FUNCTIONS))], "the packages hold 3 of 2 layers"),
+    "function": ([("a", 0, 2, ["decode", "prefill"])], "the packages hold 0 of 2 layers"),
+    "unknown": ([("a", 0, 2, [*FUNCTIONS, "fly"])], "lists a function 'fly' that the model has not"),
+    "twice": ([("a", 0, 2, ["decode"]), ("a", 0, 2, ["prefill", "score"])], "a package is listed twice"),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_parts_that_do_not_make_a_model(case: str, tmp_path: Path) -> None:
+    listed, words = PARTS[case]
+    parts = [dict(zip(("package", "first_layer", "layers", "functions"), part, strict=True)) for part in listed]
+    with pytest.raises(ContractError, match=words):
+        contract.check_model(tmp_path, manifest_of(package="a", parts=parts))
+
+
+def test_a_part_takes_and_gives_what_its_place_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two packages of one layer: masks are the second one's, tables the first one's."""
+    parts = [{"package": p, "first_layer": i, "layers": 1, "functions": list(FUNCTIONS)} for i, p in enumerate("ab")]
+    manifest = manifest_of(package="a", parts=parts)
+    state = {"kv_cache": TensorType("fp16", (2, 1, ROWS, 32))}
+    found: dict[str, Changeable] = {"a": {}, "b": {}}
+    for name, whole in interfaces_of(manifest_of()).items():
+        hidden = TensorType("fp16", (1, manifest.functions[name].tokens, 8))
+        first = {k: v for k, v in whole.inputs.items() if k not in ("last", "attention_mask")}
+        second = {k: v for k, v in whole.inputs.items() if k not in ("input_ids", "cos", "sin")}
+        found["a"][name] = FunctionInterface(first, {"hidden_out": hidden}, state)
+        found["b"][name] = FunctionInterface({**second, "hidden": hidden}, whole.outputs, state)
+    monkeypatch.setattr(contract, "read_interfaces", lambda package: found[package.name])
+    assert contract.check_model(tmp_path, manifest) == found
+    masks = found["b"]["decode"]
+    found["b"]["decode"] = replace(masks, inputs={k: v for k, v in masks.inputs.items() if k != "attention_mask"})
+    with pytest.raises(ContractError, match="no package takes this input") as caught:
+        contract.check_model(tmp_path, manifest)
+    assert str(caught.value.where).endswith("decode.attention_mask")
+    found["b"]["decode"] = replace(masks, states={"kv_cache": TensorType("fp16", (4, 1, ROWS, 32))})
+    with pytest.raises(ContractError, match="wants fp16 .2, 1, 64, 32."):
+        contract.check_model(tmp_path, manifest)
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,7 @@ def test_bad_arguments_are_refused_at_the_call(case: str, make: Make) -> None:
     with pytest.raises(UsageError):
         model.generate_tokens(prompt, **options)
     assert executor.calls == []
+    assert not executor.loaded
 
 
 def test_a_generation_that_is_dropped_leaves_the_model_usable(make: Make) -> None:
@@ -244,9 +245,10 @@ def test_statistics(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make()
     ids(model, [1, 2, 3], max_tokens=4)
     stats = model.stats
-    # One tick a reading: started 0, prefill 1 to 2, first token 3, then two readings around each of three steps.
+    # One tick a reading: encoding 0 to 1; after the loading it counts as started at 2 - 1; prefill 3 to 4, first token
+    # 5, then two readings around each of three steps.
     assert (stats.prompt_tokens, stats.generated_tokens) == (3, 4)
-    assert (stats.time_to_first_token, stats.prefill_seconds, stats.decode_seconds) == (3, 1, 3)
+    assert (stats.time_to_first_token, stats.prefill_seconds, stats.decode_seconds) == (4, 1, 3)
     assert stats.prefill_tokens_per_second == 3
     assert stats.decode_tokens_per_second == 1
     assert set(stats.as_dict()) == {

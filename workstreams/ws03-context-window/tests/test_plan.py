@@ -25,6 +25,15 @@ MISTRAL = DecoderShape(32, 64, FUNCTIONS, rotary=GLOBAL, window=6)
 SHAPES = {"gemma": GEMMA, "neo": NEO, "mistral": MISTRAL}
 
 
+BUCKETS = DecoderShape(
+    32,
+    64,
+    {**FUNCTIONS, "decode_8": 1, "decode_16": 1, "prefill_8": 4},
+    reads={"decode_8": 8, "decode_16": 16, "prefill_8": 8},
+    local_window=3,
+)
+
+
 def expected(shape: DecoderShape, call: Call, ids: list[int]) -> dict[str, np.ndarray]:
     """The inputs by the contract's words, each computed on its own."""
     chunk = call.chunk
@@ -120,3 +129,63 @@ def test_bytes_of_a_state() -> None:
     assert kv_state_bytes(layers=5, kv_heads=4, rows=576, head_dim=8) == state.nbytes
     with pytest.raises(ValueError, match="at least 1"):
         kv_state_bytes(layers=0, kv_heads=4, rows=576, head_dim=8)
+
+
+def functions_of(tokens: int, position: int, logits: str = "last") -> list[str]:
+    calls = plan_calls(tokens, position=position, shape=BUCKETS, need_logits_of=logits)  # type: ignore[arg-type]
+    return [call.function for call in calls]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "position", "functions"),
+    [
+        (1, 0, ["decode_8"]),
+        (1, 7, ["decode_8"]),
+        (1, 8, ["decode_16"]),
+        (1, 15, ["decode_16"]),
+        (1, 16, ["decode"]),
+        (8, 0, ["prefill_8", "prefill_8"]),
+        (10, 0, ["prefill_8", "prefill_8", "prefill"]),
+        (9, 0, ["prefill_8", "prefill_8", "decode_16"]),
+        (4, 4, ["prefill_8"]),
+        (4, 5, ["prefill"]),
+        (3, 5, ["prefill_8"]),
+    ],
+)
+def test_each_call_takes_the_smallest_bucket_that_holds_its_last_token(
+    tokens: int, position: int, functions: list[str]
+) -> None:
+    assert functions_of(tokens, position) == functions
+
+
+def test_scoring_has_no_buckets() -> None:
+    assert functions_of(6, 0, "all") == ["score", "score"]
+
+
+@pytest.mark.parametrize(("tokens", "position"), [(1, 3), (1, 12), (1, 20), (3, 0), (3, 5), (4, 20)])
+def test_the_masks_of_a_bucket_are_the_first_columns(tokens: int, position: int) -> None:
+    """Padding behind the bucket's last row has no column of its own; the state is written there all the same."""
+    (call,) = plan_calls(tokens, position=position, shape=BUCKETS)
+    inputs = StepInputs(BUCKETS).build(call, list(range(tokens)))
+    rows = BUCKETS.rows_read(call.function)
+    for name, window in (("attention_mask", None), ("local_attention_mask", 3)):
+        whole = attention_mask(position, call.chunk.size, 64, window=window)
+        assert inputs[name].shape == (1, 1, call.chunk.size, rows)
+        assert inputs[name].flags.c_contiguous
+        np.testing.assert_array_equal(inputs[name], whole[..., :rows])
+    assert ("last" in inputs) == call.function.startswith("prefill")
+
+
+@pytest.mark.parametrize(
+    ("functions", "reads"),
+    [
+        (FUNCTIONS, {"decode_8": 8}),
+        ({**FUNCTIONS, "decode_8": 1}, {"decode_8": 64}),
+        ({**FUNCTIONS, "prefill_8": 8}, {"prefill_8": 8}),
+        ({"decode": 1, "prefill_8": 8}, {"prefill_8": 8}),
+    ],
+    ids=["absent", "all-rows", "other-chunk", "no-base"],
+)
+def test_buckets_that_cannot_be(functions: dict[str, int], reads: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="cannot read|not as many as"):
+        DecoderShape(32, 64, functions, reads)

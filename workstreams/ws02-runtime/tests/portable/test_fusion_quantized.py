@@ -121,12 +121,40 @@ def test_matmul_with_rows_of_the_matrix(transpose_y: bool) -> None:
     assert np.allclose(run(x=FEED)[0], FEED @ (values.T if transpose_y else values), atol=1e-4)
 
 
-@pytest.mark.parametrize("why", ["float offset", "block of 8", "rows and columns", "shared by a sum", "fp16"])
+@pytest.mark.parametrize("offset", [0.5, 0.37, -40.25], ids=str)
+@pytest.mark.parametrize("groups", [(N, 16), (N, 8), (N, 1), (N // 4, 2)], ids=str)
+@pytest.mark.parametrize("dtype", RANGES)
+def test_offsets_that_are_no_codes_leave_a_remainder_for_each_block(
+    dtype: str, groups: tuple[int, int], offset: float
+) -> None:
+    """As GGUF's minima do; -40.25 is outside the codes of 4 bits."""
+    function, weight, b = linear(dtype, groups, offset, bias=True)
+    expected = FEED @ weight.T + b
+    plain = Runner(function, fused=False)(x=FEED)[0]
+    for precision in ("exact", "fast"):
+        run = Runner(function, precision)
+        fused = precision == "fast" or dtype.endswith("4")
+        assert (run.op_types == ["lilims.quantized_linear"]) == fused
+        assert ("MatMulNBits" in run.nodes) == fused
+        off = np.sqrt(np.mean((run(x=FEED)[0] - expected) ** 2)) / expected.std()
+        assert off < (1e-5 if precision == "exact" else 0.015)
+    assert np.allclose(plain, expected, atol=1e-3)
+
+
+def test_offsets_that_are_no_codes_stay_plain_where_rows_are_padded() -> None:
+    function, weight, _ = linear("uint4", (N, 1), 0.5, bias=False, columns=40)
+    run = Runner(function)
+    feed = FEED[..., :40]
+    assert run.op_types == ["constexpr_blockwise_shift_scale", "linear"]
+    assert np.allclose(run(x=feed)[0], feed @ weight.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("why", ["block of 8", "rows and columns", "shared by a sum", "fp16"])
 def test_what_is_left_alone_is_still_right(why: str) -> None:
     fn = Fn()
     x = fn.input("x", "fp32", (2, 3, K))
     groups = {"block of 8": (N, K // 8)}.get(why, (N, 8))
-    weight, values = matrix(fn, "int4", N, K, groups, 0.5 if why == "float offset" else False)
+    weight, values = matrix(fn, "int4", N, K, groups)
     if why == "rows and columns":
         weight = fn.op("add", ("fp16", (N, K)), x=weight, y=np.float32(1))
         values = values + 1

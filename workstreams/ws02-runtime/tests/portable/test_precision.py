@@ -85,3 +85,24 @@ def test_fp32_values_are_not_rounded_in_fp16() -> None:
     x = fn.input("x", "fp32", (1,))
     y = fn.op("mul", ("fp32", (1,)), x=x, y=np.float32(1 / 3))
     assert Runner(fn.function(y), "fp16")(x=np.ones(1, np.float32))[0].item() == np.float32(1 / 3)
+
+
+def test_underflow_is_reported_with_its_share() -> None:
+    """A quarter of the nonzero squares is below half of 2⁻²⁴, fp16's least number; zeros are nothing to lose."""
+    fn = Fn()
+    x = fn.input("x", "fp16", (6,))
+    y = fn.op("mul", ("fp16", (6,)), x=x, y=x)
+    runner = Runner(fn.function(y), "fp16")
+    feeds = {runner.graph.inputs["x"][0]: np.array([0, 1e-4, 1e-2, 1, 2, 0], np.float32)}
+    results, (overflow, underflow) = runner.executable.run(feeds, runner.states)
+    assert results[0][1] == 0
+    assert overflow.tolist() == [0.0]
+    assert underflow.tolist() == [0.25]
+
+
+def test_a_model_names_the_ops_that_underflow(squares: Path) -> None:
+    model = MLModel(squares, precision="fp16")
+    model.predict({"x": [1e-5, 2, 1e-5, 4], "mask": ZERO})
+    assert model.underflows == {"square": 0.5}
+    model.predict({"x": [1, 2, 3, 4], "mask": ZERO})
+    assert model.underflows == {}

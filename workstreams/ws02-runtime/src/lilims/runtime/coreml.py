@@ -34,6 +34,7 @@ __all__ = ["CoreMLExecutor", "CoreMLFunction", "CoreMLState"]
 
 _SYSTEM_VERSION = Path("/System/Library/CoreServices/SystemVersion.plist")
 _COMPILED = "model.mlmodelc"
+_STATE = "kv_cache"
 
 
 class CoreMLState:
@@ -102,6 +103,20 @@ class CoreMLExecutor:
         with self._loading:
             anyone = next(iter(self._functions.values()), None)
         return CoreMLState((anyone or self.function("decode")).model)
+
+    def adopt(self, state: CoreMLState, own: CoreMLState | None) -> CoreMLState:
+        """A state of this package with the content of another's, copied: a state belongs to one compiled model.
+
+        Raises:
+            ExecutionError: the content cannot be read or written.
+        """
+        own = own or self.make_state()
+        with state.lock, own.lock:
+            try:
+                own.raw.write_state(_STATE, state.raw.read_state(_STATE))
+            except Exception as exc:  # RuntimeErrors of the bridge, AttributeErrors of coremltools before 9
+                raise _failure("the state cannot be handed to another package", exc, str(self._package)) from exc
+        return own
 
     def _compile(self, identity: str) -> Path:
         folder = cache_dir() / "coreml" / f"{identity[:32]}-{_os_build()}"

@@ -21,6 +21,7 @@ __all__ = [
     "Executor",
     "ExecutorFunction",
     "ExecutorName",
+    "PackageExecutor",
     "Precision",
     "choose",
     "coreml_problem",
@@ -67,6 +68,20 @@ class Executor(Protocol):
 
     def make_state(self) -> Any:
         """A new state, all zeros, for every function of the package."""
+
+
+class PackageExecutor(Executor, Protocol):
+    """An executor of one package, perhaps one of several that a model is split into."""
+
+    def adopt(self, state: Any, own: Any | None) -> Any:
+        """A state of this package that holds what another package's `state` of the same shape holds.
+
+        Args:
+            own: a state of this package that may be written for it.
+
+        Raises:
+            ExecutionError: it cannot be handed over.
+        """
 
 
 def choose(wanted: Choice, precision: Precision = "fast") -> ExecutorName:
@@ -132,7 +147,7 @@ def open_executor(
     compute_units: str,
     precision: Precision,
     threads: int | None,
-) -> Executor:
+) -> PackageExecutor:
     """Opens a package.
 
     Args:

@@ -22,10 +22,12 @@ from lilims.core.integrity import Verify, verify_files
 from lilims.core.manifest import Manifest, read_manifest
 
 from . import contract
-from .executor import Choice, Executor, Precision, choose, open_executor, settings_choice
+from .embedding import EmbeddingFile
+from .executor import Choice, Executor, PackageExecutor, Precision, choose, open_executor, settings_choice
 from .generation import Detokenizer, Token, check_room, generate
 from .sampling import Sampler, SamplingParameters
 from .session import Session
+from .split import SplitExecutor
 from .statistics import Statistics
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Model:
         self._tokenizer = tokenizer
         self._prepared = False
         self._shape = contract.decoder_shape(manifest, package=folder / manifest.package)
+        self._embedding = EmbeddingFile(folder, manifest.embedding) if manifest.embedding else None
         own = tokenizer.eos_ids if tokenizer else ()
         self._stop_ids = frozenset((*manifest.tokens.eos, *own))
 
@@ -84,7 +87,7 @@ class Model:
 
     def session(self) -> Session:
         """A new, empty KV state with its own position."""
-        return Session(self._executor, self._shape, self.vocab_size)
+        return Session(self._executor, self._shape, self.vocab_size, self._embedding)
 
     def generate(
         self,
@@ -140,13 +143,15 @@ class Model:
             TokenizerError: the prompt is text and the model has no tokenizer.
             ExecutionError: while generating: the executor failed, or the logits are not finite.
         """
-        self.prepare()
-        started = time.perf_counter()
         sampler = Sampler(SamplingParameters(temperature, top_k, top_p, seed))
         if max_tokens is not None and max_tokens < 1:
             raise UsageError(f"max_tokens must be at least 1, not {max_tokens}", hint="leave it out for no bound")
+        begun = time.perf_counter()
         ids = self._encode(prompt)
         check_room(ids, self.context)
+        encoding = time.perf_counter() - begun
+        self.prepare()  # once for all generations: not part of the time to the first token, as encoding is
+        started = time.perf_counter() - encoding
         self.stats = Statistics(prompt_tokens=len(ids), seed=sampler.seed if temperature else None)
         return generate(
             self.session(),
@@ -191,9 +196,9 @@ class Model:
         """
         if self._prepared:
             return
-        for name in ("prefill", "decode"):
-            if name in self._shape.functions:
-                self._executor.function(name)
+        for kind in ("prefill", "decode"):
+            if kind in self._shape.functions:  # larger buckets are loaded when a text reaches them
+                self._executor.function(self._shape.variant(kind, 1))
         if self._executor.warms_up:
             self._warm_up()
         self._prepared = True
@@ -280,17 +285,21 @@ def load(
     manifest = read_manifest(folder)
     _check_version(folder, manifest)
     verify_files(folder, manifest, verify=verify)
-    package = folder / manifest.package
     name = choose(settings_choice(settings().executor) if executor == "auto" else executor, precision)
-    contract.check(manifest, contract.read_interfaces(package), package=package)
-    opened = open_executor(
-        package,
-        name=name,
-        identity=lambda: _identity(folder, manifest),
-        compute_units=compute_units or manifest.compute_units,
-        precision=precision,
-        threads=threads if threads is not None else settings().threads or None,
-    )
+    found = contract.check_model(folder, manifest)
+
+    def open_package(package: str) -> PackageExecutor:
+        return open_executor(
+            folder / package,
+            name=name,
+            identity=lambda: _identity(folder, manifest, package),
+            compute_units=compute_units or manifest.compute_units,
+            precision=precision,
+            threads=threads if threads is not None else settings().threads or None,
+        )
+
+    whole = not manifest.parts
+    opened = open_package(manifest.package) if whole else SplitExecutor(manifest.parts, found, open_package)
     model = Model(folder, manifest, opened, _tokenizer(folder, manifest))
     emit("load.done", name=manifest.name, executor=name, seconds=time.perf_counter() - started)
     return model
@@ -331,13 +340,13 @@ def _check_version(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def _identity(folder: Path, manifest: Manifest) -> str:
-    """A hash that stands for the package's bytes: each file's recorded hash, and its time, which a change moves.
+def _identity(folder: Path, manifest: Manifest, package: str) -> str:
+    """A hash that stands for a package's bytes: each file's recorded hash, and its time, which a change moves.
 
     Recorded hashes save reading gigabytes at each load; a file that the manifest does not record is read.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in (folder / manifest.package).rglob("*") if p.is_file()):
+    for path in sorted(p for p in (folder / package).rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         content = manifest.files[name].sha256 if name in manifest.files else sha256_file(path)
         digest.update(f"{name}\0{content}\0{path.stat().st_mtime_ns}\n".encode())

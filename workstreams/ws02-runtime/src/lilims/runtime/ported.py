@@ -38,6 +38,10 @@ class PortableExecutor:
             anyone = next(iter(self._models.values()), None)
         return (anyone or self._load(None)).make_state()
 
+    def adopt(self, state: MLState, own: MLState | None) -> MLState:
+        """The state itself: its buffers serve any package whose state has the same shape."""
+        return state
+
     def _load(self, name: str | None) -> MLModel:
         from .portable.model import MLModel
 

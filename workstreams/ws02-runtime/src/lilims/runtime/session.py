@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lilims.context import Call, DecoderShape, StepInputs, plan_calls
 from lilims.core.errors import ExecutionError, UsageError
 
+from .embedding import EmbeddingFile
 from .executor import Executor
 
 __all__ = ["Session"]
@@ -27,14 +28,20 @@ class Session:
     A call that fails (or is interrupted) between its chunks leaves `position` behind the last chunk that was done: rows
     after it are written again before any mask shows them.
 
+    Args:
+        embedding: where the package takes rows of the embedding instead of token ids.
+
     Attributes:
         position: tokens that the state holds, at most `capacity`.
     """
 
-    def __init__(self, executor: Executor, shape: DecoderShape, vocab_size: int) -> None:
+    def __init__(
+        self, executor: Executor, shape: DecoderShape, vocab_size: int, embedding: EmbeddingFile | None = None
+    ) -> None:
         self._executor = executor
         self._shape = shape
         self._vocab_size = vocab_size
+        self._embedding = embedding
         self._inputs = StepInputs(shape)
         self._state = executor.make_state()
         self.position = 0
@@ -77,6 +84,8 @@ class Session:
         for call in calls:
             slot, end = call.chunk.slot, call.chunk.end
             inputs = self._inputs.build(call, ids[slot - start : end - start])
+            if self._embedding is not None:
+                inputs["hidden"] = self._embedding.rows(inputs.pop("input_ids"))
             outputs = self._executor.function(call.function).predict(inputs, self._state)
             self.position = end
             yield self._rows(call, outputs, every=need == "all")

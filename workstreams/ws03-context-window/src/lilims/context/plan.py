@@ -6,7 +6,7 @@ Knows the contract's input names, shapes and dtypes. Must not know what executes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +26,9 @@ class DecoderShape:
     Attributes:
         context: C, the most tokens that the state holds.
         rows: R, the rows of the state.
-        functions: S of each function, among `decode` (1), `prefill` and `score`.
+        functions: S of each function: `decode` (1), `prefill`, `score`, and variants of the first two such as
+            `decode_512`, which read fewer rows (buckets).
+        reads: rows that a function's queries see, for those that read fewer than R: the first ones of the state.
         rotary, local_rotary: tables to send as `cos`, `sin` and `local_cos`, `local_sin`.
         max_positions: rows of a table of learned positions; then `positions` is sent.
         window: the sliding window of every layer that reads `attention_mask`, if they have one.
@@ -38,6 +40,7 @@ class DecoderShape:
     context: int
     rows: int
     functions: Mapping[str, int]
+    reads: Mapping[str, int] = field(default_factory=dict)
     rotary: RotaryParameters | None = None
     local_rotary: RotaryParameters | None = None
     max_positions: int | None = None
@@ -56,6 +59,25 @@ class DecoderShape:
             raise ValueError(f"{self.rows} rows are too few for a context of {self.context} and chunks of {largest}")
         if self.max_positions is not None and self.context > self.max_positions:
             raise ValueError(f"a context of {self.context} exceeds the {self.max_positions} learned positions")
+        for name, rows in self.reads.items():
+            if name not in self.functions or not 1 <= rows < self.rows or kind_of(name) not in self.functions:
+                raise ValueError(f"{name!r} cannot read {rows} of {self.rows} rows beside {', '.join(self.functions)}")
+            if self.functions[name] != self.functions[kind_of(name)]:
+                raise ValueError(f"{name!r} takes {self.functions[name]} tokens, not as many as {kind_of(name)!r}")
+
+    def rows_read(self, function: str) -> int:
+        """The rows that a function's mask covers."""
+        return self.reads.get(function, self.rows)
+
+    def variant(self, kind: str, end: int) -> str:
+        """The function of a kind that reads the fewest rows, of those that show a token at position `end` - 1."""
+        names = [name for name in self.functions if kind_of(name) == kind and self.rows_read(name) >= end]
+        return min(names, key=self.rows_read)
+
+
+def kind_of(function: str) -> str:
+    """`decode` of `decode_512`: what a function does, whatever it reads."""
+    return function.partition("_")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +95,19 @@ def plan_calls(
 
     With "last" the final call returns the logits of the last token: chunks go through `prefill`, and a token that
     stands alone at the end through `decode`. With "all" every call returns logits for each of its tokens, through
-    `score`. A package without the chunked function is called token by token through `decode`.
+    `score`. A package without the chunked function is called token by token through `decode`. Where a function has
+    variants that read fewer rows, each call takes the one with the fewest that hold its last token.
 
     Raises:
         ContextOverflowError: the tokens do not fit.
     """
     chunked = "prefill" if need_logits_of == "last" else "score"
     name = chunked if chunked in shape.functions else "decode"
-    calls = [
-        Call(name, chunk)
-        for chunk in plan_prefill(tokens, position=position, chunk=shape.functions[name], capacity=shape.context)
-    ]
-    if need_logits_of == "last" and calls and calls[-1].chunk.count == 1 and "decode" in shape.functions:
-        calls[-1] = Call("decode", Chunk(slot=calls[-1].chunk.slot, count=1, size=1))
+    chunks = plan_prefill(tokens, position=position, chunk=shape.functions[name], capacity=shape.context)
+    calls = [Call(shape.variant(name, chunk.end), chunk) for chunk in chunks]
+    if need_logits_of == "last" and chunks and chunks[-1].count == 1 and "decode" in shape.functions:
+        alone = Chunk(slot=chunks[-1].slot, count=1, size=1)
+        calls[-1] = Call(shape.variant("decode", alone.end), alone)
     return calls
 
 
@@ -117,10 +139,11 @@ class StepInputs:
         """The inputs of `call` for its tokens.
 
         Returns:
-            A new dict of `input_ids` int32 [1, S], `slot` int32 [1], `attention_mask` float32 [1, 1, S, R], and as the
-            shape says `local_attention_mask`, `cos` and `sin` float32 [1, 1, S, rotary_dim] (`local_cos`, `local_sin`),
-            `positions` int32 [S]; `last` int32 [1], the row whose logits come back, for `prefill`. The arrays of
-            a call of size 1 are reused: they hold until the next call of `build`, and must not be written.
+            A new dict of `input_ids` int32 [1, S], `slot` int32 [1], `attention_mask` float32 [1, 1, S, rows that the
+            function reads], and as the shape says `local_attention_mask` like it, `cos` and `sin` float32
+            [1, 1, S, rotary_dim] (`local_cos`, `local_sin`), `positions` int32 [S]; for `prefill` `last` int32 [1], the
+            row whose logits come back. The arrays of a call of size 1 are reused: they hold until the next call of
+            `build`, and must not be written.
 
         Raises:
             ValueError: `ids` has not the chunk's count of tokens, or the function another size.
@@ -128,17 +151,18 @@ class StepInputs:
         chunk = call.chunk
         if len(ids) != chunk.count or self._shape.functions.get(call.function) != chunk.size:
             raise ValueError(f"{len(ids)} tokens are not the {chunk} of {call.function!r}")
-        inputs = self._one(chunk.slot, int(ids[0])) if chunk.size == 1 else self._many(chunk, ids)
-        if call.function == "prefill":
+        rows = self._shape.rows_read(call.function)
+        inputs = self._one(chunk.slot, int(ids[0]), rows) if chunk.size == 1 else self._many(chunk, ids, rows)
+        if kind_of(call.function) == "prefill":
             inputs["last"] = np.array([chunk.count - 1], np.int32)
         return inputs
 
-    def _one(self, slot: int, token: int) -> dict[str, NDArray[Any]]:
+    def _one(self, slot: int, token: int, rows: int) -> dict[str, NDArray[Any]]:
         self._ids[0, 0] = token
         self._slot[0] = slot
         inputs: dict[str, NDArray[Any]] = {"input_ids": self._ids, "slot": self._slot}
         for name, mask in self._masks.items():
-            inputs[name] = mask.at(slot)
+            inputs[name] = mask.at(slot) if rows == self._shape.rows else mask.at(slot)[..., :rows]
         for prefix, tables in self._rotary.items():
             inputs[f"{prefix}cos"], inputs[f"{prefix}sin"] = tables.at_one(slot)
         if self._shape.max_positions is not None:
@@ -146,16 +170,16 @@ class StepInputs:
             inputs["positions"] = self._position
         return inputs
 
-    def _many(self, chunk: Chunk, ids: Sequence[int] | NDArray[np.integer]) -> dict[str, NDArray[Any]]:
+    def _many(self, chunk: Chunk, ids: Sequence[int] | NDArray[np.integer], rows: int) -> dict[str, NDArray[Any]]:
         shape = self._shape
         padded = np.full((1, chunk.size), shape.padding, np.int32)
         padded[0, : chunk.count] = ids
         positions = np.arange(chunk.slot, chunk.slot + chunk.size, dtype=np.int32)
         inputs: dict[str, NDArray[Any]] = {"input_ids": padded, "slot": np.array([chunk.slot], np.int32)}
         for name, window in self._windows.items():
-            inputs[name] = attention_mask(
-                chunk.slot, chunk.size, shape.rows, window=window, mask_value=shape.mask_value
-            )
+            wide = max(rows, chunk.slot + chunk.size)  # padding may stand past the rows that the function reads
+            mask = attention_mask(chunk.slot, chunk.size, wide, window=window, mask_value=shape.mask_value)
+            inputs[name] = np.ascontiguousarray(mask[..., :rows])
         for prefix, tables in self._rotary.items():
             inputs[f"{prefix}cos"], inputs[f"{prefix}sin"] = tables.at(positions)
         if shape.max_positions is not None:  # padding may stand past the table's end

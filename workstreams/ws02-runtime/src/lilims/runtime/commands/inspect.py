@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lilims.core import cli
 from lilims.core.console import bytes_text, console, one_line
@@ -36,45 +36,63 @@ def command(model: str) -> None:
     from lilims.core.manifest import read_manifest
 
     from ..portable.describe import describe_package
+    from .inspect_parts import merged, parts_as_dicts
 
     found = locate(model)
     manifest = None if found.suffix == ".mlpackage" else read_manifest(found)
-    info = describe_package(found / manifest.package if manifest else found)
-    problem = _contract_problem(manifest, Path(info.path)) if manifest else None
-    value = {**info.as_dict(), "memory": _memory(info)}
+    if manifest is None:
+        info, problem, parts = describe_package(found), None, []
+    else:
+        infos = {part.package: describe_package(found / part.package) for part in manifest.packages()}
+        info, parts = merged(manifest, infos, str(found)), parts_as_dicts(manifest, infos)
+        problem = _contract_problem(manifest, found)
+    value = {**info.as_dict(), "memory": _memory(info, manifest)}
     if manifest:
+        value["parts"] = parts
         value["contract"] = {"name": manifest.contract, "holds": problem is None, "problem": problem}
         value["manifest"] = manifest.model_dump(mode="json", exclude={"files"})
-    console.result("package", value, lambda out: _draw(out, info, manifest, problem))
+    console.result("package", value, lambda out: _draw(out, info, manifest, problem, parts))
 
 
-def _contract_problem(manifest: Manifest, package: Path) -> str | None:
-    """What the package does not keep of its contract, or None."""
+def _contract_problem(manifest: Manifest, folder: Path) -> str | None:
+    """What the model does not keep of its contract, or None."""
     from lilims.core.errors import ContractError
 
     from .. import contract
 
     try:
-        contract.check(manifest, contract.read_interfaces(package), package=package.name)
+        contract.check_model(folder, manifest, short=True)
     except ContractError as error:
         return str(error)
     return None
 
 
-def _memory(info: PackageInfo) -> dict[str, int]:
+def _memory(info: PackageInfo, manifest: Manifest | None) -> dict[str, int]:
     """Bytes that running takes at this context, working memory left out.
 
-    The state is fp16 on a device; the portable executor keeps it in float32.
+    The state is fp16 on a device; the portable executor keeps it in float32. An embedding beside the package is mapped:
+    only the rows of tokens that come up are read, so it is not in the total.
     """
-    return {
+    from ..embedding import row_bytes
+
+    found = {
         "weights": info.weight_bytes,
         "state": info.state_bytes,
         "total": info.weight_bytes + info.state_bytes,
         "state_portable": 2 * info.state_bytes,
     }
+    if manifest and manifest.embedding:
+        found["embedding_file"] = manifest.embedding.rows * row_bytes(manifest.embedding)
+    return found
 
 
-def _draw(out: RichConsole, info: PackageInfo, manifest: Manifest | None, problem: str | None) -> None:
+def _draw(
+    out: RichConsole,
+    info: PackageInfo,
+    manifest: Manifest | None,
+    problem: str | None,
+    parts: list[dict[str, Any]],
+) -> None:
     _draw_title(out, info, manifest, problem)
     names = [function.name for function in info.functions]
     features = _table("Inputs, state, outputs", ["", "", "type", *names])
@@ -82,6 +100,9 @@ def _draw(out: RichConsole, info: PackageInfo, manifest: Manifest | None, proble
         _feature_rows(features, info.functions, kind, attribute)
     operators = _table("Operators", ["", *names], right_from=1)
     _operator_rows(operators, info.functions)
+    if parts:
+        out.print()
+        out.print(_parts_table(parts))
     for table in (features, operators, _weights_table(info), _memory_table(info, manifest)):
         out.print()
         out.print(table)
@@ -101,7 +122,7 @@ def _draw_title(out: RichConsole, info: PackageInfo, manifest: Manifest | None, 
     )
     out.print(
         f"{quantization.scheme}, {quantization.bits_per_weight:.2f} bits per weight, context {manifest.context}, "
-        f"made for {manifest.compute_units}"
+        f"made for {manifest.compute_units}" + (", linears as convolutions" if manifest.layout == "conv" else "")
     )
     if problem is None:
         out.print(f"contract {manifest.contract}: [green]holds[/]")
@@ -167,8 +188,18 @@ def _weights_table(info: PackageInfo) -> Table:
     return table
 
 
+def _parts_table(parts: list[dict[str, Any]]) -> Table:
+    table = _table("Packages", ["", "layers", "functions", "weights", "state"])
+    for part in parts:
+        last = part["first_layer"] + part["layers"] - 1
+        layers, functions = f"{part['first_layer']} to {last}", ", ".join(part["functions"])
+        sizes = (bytes_text(part["weight_bytes"]), bytes_text(part["state_bytes"]))
+        table.add_row(_text(part["package"]), layers, _text(functions), *sizes)
+    return table
+
+
 def _memory_table(info: PackageInfo, manifest: Manifest | None) -> Table:
-    memory = _memory(info)
+    memory = _memory(info, manifest)
     table = _table(f"Memory at context {manifest.context}" if manifest else "Memory", ["", "bytes"], right_from=1)
     table.add_column("", style="dim")
     table.add_row("weights", bytes_text(memory["weights"]))
@@ -176,6 +207,9 @@ def _memory_table(info: PackageInfo, manifest: Manifest | None) -> Table:
         rows = f", {bytes_text(info.state_bytes / manifest.state.shape[2])} a token" if manifest else ""
         portable = bytes_text(memory["state_portable"])
         table.add_row("state", bytes_text(memory["state"]), f"fp16{rows}; {portable} in the portable executor")
+    if manifest and manifest.embedding:
+        kind = f"{manifest.embedding.codes}, mapped from {_text(manifest.embedding.file)}"
+        table.add_row("embedding", bytes_text(memory["embedding_file"]), f"{kind}; read row by row")
     table.add_section()
     table.add_row("all", bytes_text(memory["total"]), "and working memory")
     return table

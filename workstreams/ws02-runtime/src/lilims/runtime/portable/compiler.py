@@ -8,6 +8,7 @@ fusion (fusion/ does) or ONNX Runtime (session.py does).
     output "out:<name>"                 fp16 outputs leave as float32
     output "new:<name>"                 a state's content after the call, where the function writes it
     output "overflow"                   with "fp16": one value per rounded result, NaN where it is not finite
+    output "underflow"                  with "fp16": the share of each result's elements that rounding made 0
 
 A fusion may keep a state as rows: the state "<name>[<i>]" is row i of its first axis (`state_slot`).
 """
@@ -55,7 +56,7 @@ class Graph:
         inputs: ONNX name and MIL type of each input of the function, states left out.
         outputs: ONNX name and MIL type of each output.
         slots: what the graph reads and writes of the states.
-        checked: the ops behind the elements of the "overflow" output.
+        checked: the ops behind the elements of the outputs "overflow" and "underflow".
     """
 
     model: onnx.ModelProto
@@ -98,9 +99,9 @@ def compile_function(function: Function, precision: Precision = "exact") -> Grap
         graph_outputs.append(_info(name, tensor, shaped=False))
     slots = tuple(_slots(scope, graph_inputs, graph_outputs))
     if scope.rounded:
-        graph_outputs.append(_overflow(scope))
+        graph_outputs += [_overflow(scope), _underflow(scope)]
     model, weights = _assemble(scope, graph_inputs, graph_outputs)
-    return Graph(model, weights, inputs, outputs, slots, tuple(op for op, _ in scope.rounded))
+    return Graph(model, weights, inputs, outputs, slots, tuple(op for op, _, _ in scope.rounded))
 
 
 def state_slot(name: str) -> tuple[str, int | None]:
@@ -169,11 +170,28 @@ def _slots(
 def _overflow(scope: Scope) -> onnx.ValueInfoProto:
     zero = scope.array(0.0, np.float32)
     sums = []
-    for _, value in scope.rounded:  # x · 0 is 0, or NaN where x is infinite or NaN
+    for _, _, value in scope.rounded:  # x · 0 is 0, or NaN where x is infinite or NaN
         total = scope.emit("ReduceSum", scope.emit("Mul", value, zero), keepdims=0)
         sums.append(scope.emit("Reshape", total, scope.array([1], np.int64)))
     scope.nodes.append(helper.make_node("Concat", sums, ["overflow"], axis=0))
     return helper.make_tensor_value_info("overflow", onnx.TensorProto.FLOAT, [len(sums)])
+
+
+def _underflow(scope: Scope) -> onnx.ValueInfoProto:
+    """Lost over nonzero elements of each result; 0 for one of zeros alone."""
+    zero, one = scope.array(0.0, np.float32), scope.array(1.0, np.float32)
+    shares = []
+
+    def count(condition: str) -> str:
+        numbers = scope.emit("Cast", condition, to=onnx.TensorProto.FLOAT)
+        return scope.emit("Reshape", scope.emit("ReduceSum", numbers, keepdims=0), scope.array([1], np.int64))
+
+    for _, before, after in scope.rounded:
+        there = scope.emit("Not", scope.emit("Equal", before, zero))
+        lost = count(scope.emit("And", there, scope.emit("Equal", after, zero)))
+        shares.append(scope.emit("Div", lost, scope.emit("Max", count(there), one)))
+    scope.nodes.append(helper.make_node("Concat", shares, ["underflow"], axis=0))
+    return helper.make_tensor_value_info("underflow", onnx.TensorProto.FLOAT, [len(shares)])
 
 
 def _assemble(

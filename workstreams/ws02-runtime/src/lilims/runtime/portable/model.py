@@ -104,7 +104,8 @@ class MLModel:
         skip_model_load: read the description only; `predict` then compiles on first use.
         optimization_hints: as compute_units.
         precision: "fast" (float32, quantised products with int8 activations), "exact" (float32), or "fp16" (every
-            op's result rounded to fp16, as a device computes; `overflows` then names what left its range).
+            op's result rounded to fp16, as a device computes; after a `predict` with it `overflows` names the ops whose
+            result left fp16's range first, `underflows` the share of an op's nonzero results that became 0).
         threads: threads of one op; one per physical core when left out.
         fused: False runs the plain graph, op by op, which is what fusions are compared with.
 
@@ -144,6 +145,7 @@ class MLModel:
             )
         self.precision: Precision = precision
         self.overflows: list[str] = []
+        self.underflows: dict[str, float] = {}
         self._threads = threads
         self._fused = fused
         self._interface = read_interface(self._package.spec, self._function)
@@ -178,8 +180,12 @@ class MLModel:
         arrays = self._interface.convert(data)
         buffers = self._check_state(state)
         executable, graph = self._load()
-        results, overflow = executable.run({graph.inputs[name][0]: a for name, a in arrays.items()}, buffers)
-        self.overflows = _overflows(self._function, graph, overflow, arrays)
+        results, checks = executable.run({graph.inputs[name][0]: a for name, a in arrays.items()}, buffers)
+        if checks:
+            self.overflows = _overflows(self._function, graph, checks[0], arrays)
+            self.underflows = {
+                op.name: float(share) for op, share in zip(graph.checked, checks[1], strict=True) if share > 0
+            }
         return {name: np.atleast_1d(result) for name, result in zip(graph.outputs, results, strict=True)}
 
     def make_state(self) -> MLState:
@@ -270,9 +276,9 @@ class MLModel:
         return f"MLModel({self.package_path!r}, function_name={self.function_name!r}, precision={self.precision!r})"
 
 
-def _overflows(function: Function, graph: Graph, values: Array | None, inputs: Mapping[str, Array]) -> list[str]:
+def _overflows(function: Function, graph: Graph, values: Array, inputs: Mapping[str, Array]) -> list[str]:
     """Names of the ops where a value that is not finite came up first, in the function's order."""
-    if values is None or np.isfinite(values).all():
+    if np.isfinite(values).all():
         return []
     bad = {name for name, array in inputs.items() if not np.isfinite(array).all()}
     flagged = [op for op, value in zip(graph.checked, values, strict=True) if not np.isfinite(value)]

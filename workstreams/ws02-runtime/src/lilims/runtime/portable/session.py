@@ -68,7 +68,7 @@ class Executable:
         self._inputs = graph.inputs
         self._slots = graph.slots
         self._outputs = [name for name, _ in graph.outputs.values()]
-        self._results = self._outputs + (["overflow"] if graph.checked else [])
+        self._results = self._outputs + (["overflow", "underflow"] if graph.checked else [])
         self._rows = [slot for slot in graph.slots if slot.output and slot.row is not None]
         self._whole = [slot for slot in graph.slots if slot.output and slot.row is None]
         options = ort.SessionOptions()
@@ -92,11 +92,11 @@ class Executable:
             ) from exc
         self._bindings: weakref.WeakKeyDictionary[StateBuffers, Any] = weakref.WeakKeyDictionary()
 
-    def run(self, feeds: dict[str, Array], states: StateBuffers | None) -> tuple[list[Array], Array | None]:
+    def run(self, feeds: dict[str, Array], states: StateBuffers | None) -> tuple[list[Array], list[Array]]:
         """Runs once. `feeds` are by the ONNX names of `Graph.inputs`; the states are updated in place.
 
         Returns:
-            the function's outputs in order, and the overflow values where there are any.
+            the function's outputs in order, and the values of "overflow" and "underflow" where the graph has them.
 
         Raises:
             ExecutionError: a node failed.
@@ -110,7 +110,7 @@ class Executable:
         except Exception as exc:  # ONNX Runtime's exceptions share no base class
             raise ExecutionError(f"the program failed: {_first_line(exc)}") from exc
         count = len(self._outputs)
-        return found[:count], found[count] if len(found) > count else None
+        return found[:count], found[count:]
 
     def _run_bound(self, feeds: dict[str, Array], states: StateBuffers) -> list[Array]:
         binding = self._bindings.get(states)

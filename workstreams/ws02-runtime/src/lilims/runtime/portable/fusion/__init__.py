@@ -12,7 +12,7 @@ from lilims.core.errors import PackageError
 
 from ..lowering.scope import Precision
 from ..program import MALFORMED, Function
-from . import inplace_state, quantized_gather, quantized_linear, rms_norm
+from . import inplace_state, pointwise_conv, quantized_gather, quantized_linear, rms_norm
 from .match import prune
 
 __all__ = ["FUSIONS", "fuse"]
@@ -24,6 +24,7 @@ FUSIONS: dict[str, Fusion] = {
     "inplace_state": inplace_state.rewrite,
     "rms_norm": rms_norm.rewrite,
     "quantized_gather": quantized_gather.rewrite,
+    "pointwise_conv": pointwise_conv.rewrite,
     "quantized_linear": quantized_linear.rewrite,
 }
 _KEEPS_RESULTS = ("inplace_state",)

@@ -4,9 +4,12 @@
     %w = constexpr_blockwise_shift_scale(                  %y = lilims.quantized_linear(
              data=int4|uint4|int8|uint8 [N,K],                     x=%x, data=…, scale=…, offset=…, bias=%b)
              scale=fp [N or N/n, K/block],
-             offset=whole numbers, optional)               which is com.microsoft.MatMulNBits
+             offset=optional)                              which is com.microsoft.MatMulNBits
     %y = linear(x=%x, weight=%w, bias=%b)
       or matmul(x=%x, y=%w, transpose_y=true)
+
+Offsets that are no whole numbers leave a remainder for each block, the same for all of its values: it is multiplied
+with the sums of x over blocks, a product of a sixteenth to a 256th of the size, and added.
 
 Precision "fast" multiplies with activations quantised to int8 by block (accuracy level 4), "exact" with float32
 (level 1). ONNX Runtime has no float32 kernel for 8-bit codes worth the name (it unpacks the matrix at each call), so
@@ -16,6 +19,9 @@ Precision "fast" multiplies with activations quantised to int8 by block (accurac
 from __future__ import annotations
 
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..lowering.scope import Precision, Scope, lowers
 from ..program import Function, Op
@@ -55,15 +61,16 @@ def _matrix(op: Op, index: Index) -> QuantizedMatrix | None:
     x = index.tensor(single(op, _KEYS[op.type][0]))
     if x is None or x.rank < 2 or not x.is_float:
         return None
-    return matrix_of(index, single(op, _KEYS[op.type][1]))
+    return matrix_of(index, single(op, _KEYS[op.type][1]), remainders=True)
 
 
 @lowers(_PSEUDO)
 def quantized_linear(scope: Scope, op: Op) -> None:
     matrix = given_matrix(op)
     packed = matrix.packed().reshape(matrix.rows, matrix.blocks, -1)
-    zero_points = matrix.zero_points()
-    inputs = [scope.input(op, "x"), scope.array(packed), scope.array(matrix.scales())]
+    zero_points, remainders = matrix.zero_points(), matrix.remainders()
+    x = scope.input(op, "x")
+    inputs = [x, scope.array(packed), scope.array(matrix.scales())]
     inputs.append("" if zero_points is None else scope.array(zero_points))
     if scope.has(op, "bias"):
         inputs += ["", scope.input(op, "bias")]
@@ -77,4 +84,14 @@ def quantized_linear(scope: Scope, op: Op) -> None:
         block_size=matrix.block,
         accuracy_level=_ACCURACY_LEVEL[scope.precision],
     )
+    if remainders is not None:
+        result = scope.emit("Add", result, _times_block_sums(scope, op, x, matrix, remainders))
     scope.bind(op, result)
+
+
+def _times_block_sums(scope: Scope, op: Op, x: str, matrix: QuantizedMatrix, remainders: NDArray[np.float32]) -> str:
+    """x [..., K] summed over blocks [..., K / block], times remainders [N, K / block] transposed."""
+    others = [0] * (scope.type(op, "x").rank - 1)  # as they were
+    shape = scope.array([*others, matrix.blocks, matrix.block], np.int64)
+    sums = scope.emit("ReduceSum", scope.emit("Reshape", x, shape), scope.array([-1], np.int64), keepdims=0)
+    return scope.emit("MatMul", sums, scope.array(np.ascontiguousarray(remainders.T)))

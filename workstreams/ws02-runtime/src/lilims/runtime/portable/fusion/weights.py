@@ -8,7 +8,9 @@ Must not know which op a weight belongs to.
     value = scale · (code - zero point)  ONNX Runtime: unsigned; zero point absent means 8 or 128
 
 A signed code becomes unsigned by flipping its sign bit, which adds 8 or 128; its offset moves along. Codes that are
-unsigned already, and fill whole blocks, stay where they are in the mapped file.
+unsigned already, and fill whole blocks, stay where they are in the mapped file. An offset that is no code (GGUF's
+minima) is taken as the nearest one; what that leaves out is the same for a whole block, scale · (zero point - offset),
+and can be added to a product once for each block (`remainders`).
 """
 
 from __future__ import annotations
@@ -68,8 +70,20 @@ class QuantizedMatrix:
         """Packed zero points, [rows, bytes]; None where they are the kernels' default."""
         if self.offset is None and self.signed:
             return None
-        offset = np.zeros(self.scale.load().shape, np.int8) if self.offset is None else self.offset.load()
+        offset = np.zeros(self.scale.load().shape) if self.offset is None else self._nearest(self.offset)
         return _pack(self._spread(self._unsigned(offset)), self.bits)
+
+    def remainders(self) -> NDArray[np.float32] | None:
+        """What zero points leave out of every value of a block, [rows, blocks]; None where they leave out nothing."""
+        if self.offset is None or _whole(self.offset, self.bits, self.signed):
+            return None
+        left = self._nearest(self.offset) - self.offset.load().astype(np.float64)
+        return np.ascontiguousarray(self._spread((left * self.scale.load().astype(np.float64)).astype(np.float32)))
+
+    def _nearest(self, offset: Constant) -> NDArray[np.float64]:
+        """Offsets as codes."""
+        low, high = _range(self.bits, self.signed)
+        return np.clip(np.rint(offset.load().astype(np.float64)), low, high)
 
     def _unsigned(self, codes: Array) -> NDArray[np.uint8]:
         middle = 1 << (self.bits - 1) if self.signed else 0
@@ -82,8 +96,13 @@ class QuantizedMatrix:
         return values[:, starts * values.shape[1] // self.columns]
 
 
-def quantized_matrix(data: Constant, scale: Constant, offset: Constant | None) -> QuantizedMatrix | None:
-    """The matrix that codes, scales and offsets make, or None if the kernels cannot take it."""
+def quantized_matrix(
+    data: Constant, scale: Constant, offset: Constant | None, *, remainders: bool
+) -> QuantizedMatrix | None:
+    """The matrix that codes, scales and offsets make, or None if the kernels cannot take it.
+
+    Offsets that are no codes are taken where the caller adds `remainders`, and rows are whole blocks.
+    """
     if data.type.dtype not in _BITS or data.type.rank != 2 or scale.type.rank != 2:
         return None
     rows, columns = (d or 0 for d in data.type.shape)
@@ -92,12 +111,16 @@ def quantized_matrix(data: Constant, scale: Constant, offset: Constant | None) -
         return None
     bits, signed = _BITS[data.type.dtype], data.type.dtype.startswith("int")
     block = _kernel_block(columns // blocks, blocks)
-    if block is None or (offset is not None and not _whole(offset, scale, bits, signed)):
+    if block is None or (offset is not None and offset.type.shape != scale.type.shape):
         return None
+    if offset is not None and not _whole(offset, bits, signed):
+        finite = np.isfinite(offset.load().astype(np.float32)).all()
+        if not remainders or columns % block or not finite:
+            return None
     return QuantizedMatrix(rows, columns, bits, signed, block, data, scale, offset)
 
 
-def matrix_of(index: Index, argument: Argument | None) -> QuantizedMatrix | None:
+def matrix_of(index: Index, argument: Argument | None, *, remainders: bool = False) -> QuantizedMatrix | None:
     """The matrix behind a value that a `constexpr_blockwise_shift_scale` of literals makes."""
     op = index.maker(argument, "constexpr_blockwise_shift_scale")
     if op is None:
@@ -105,7 +128,7 @@ def matrix_of(index: Index, argument: Argument | None) -> QuantizedMatrix | None
     data, scale, offset = (index.literal(op, key) for key in ("data", "scale", "offset"))
     if data is None or scale is None or (op.inputs.get("offset") and offset is None):
         return None
-    return quantized_matrix(data, scale, offset)
+    return quantized_matrix(data, scale, offset, remainders=remainders)
 
 
 def matrix_inputs(matrix: QuantizedMatrix) -> dict[str, tuple[Argument, ...]]:
@@ -118,7 +141,7 @@ def given_matrix(op: Op) -> QuantizedMatrix:
     """The matrix among a pseudo-op's inputs."""
     found = {key: op.inputs[key][0] for key in ("data", "scale", "offset") if key in op.inputs}
     constants = {key: value for key, value in found.items() if isinstance(value, Constant)}
-    matrix = quantized_matrix(constants["data"], constants["scale"], constants.get("offset"))
+    matrix = quantized_matrix(constants["data"], constants["scale"], constants.get("offset"), remainders=True)
     assert matrix is not None, "the rewrite checked this"
     return matrix
 
@@ -135,13 +158,17 @@ def _kernel_block(size: int, count: int) -> int | None:
     return None
 
 
-def _whole(offset: Constant, scale: Constant, bits: int, signed: bool) -> bool:
-    """Whether offsets are codes: whole numbers in the codes' range, one for each scale."""
-    if offset.type.shape != scale.type.shape:
-        return False
-    values = offset.load().astype(np.float64)
+def _range(bits: int, signed: bool) -> tuple[int, int]:
+    """The smallest and the largest code."""
     low = -(1 << (bits - 1)) if signed else 0
-    return bool(np.all((values == np.floor(values)) & (values >= low) & (values < low + (1 << bits))))
+    return low, low + (1 << bits) - 1
+
+
+def _whole(offset: Constant, bits: int, signed: bool) -> bool:
+    """Whether offsets are codes: whole numbers in the codes' range."""
+    values = offset.load().astype(np.float64)
+    low, high = _range(bits, signed)
+    return bool(np.all((values == np.floor(values)) & (values >= low) & (values <= high)))
 
 
 def _pack(codes: Array, bits: int) -> NDArray[np.uint8]:

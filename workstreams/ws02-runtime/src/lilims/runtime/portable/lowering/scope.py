@@ -65,7 +65,7 @@ class Scope:
     types: dict[str, ValueType] = field(default_factory=dict)  # MIL value -> MIL type
     constants: dict[str, Constant] = field(default_factory=dict)  # MIL value -> literal
     states: dict[str, str] = field(default_factory=dict)  # MIL state -> ONNX value that holds its newest content
-    rounded: list[tuple[Op, str]] = field(default_factory=list)  # results that "fp16" rounded, for overflow reports
+    rounded: list[tuple[Op, str, str]] = field(default_factory=list)  # op, its result before and after rounding
     _counter: int = 0
 
     # -- arguments of an op ------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ class Scope:
             rounds = self.precision == "fp16" and isinstance(output.type, TensorType) and output.type.dtype == "fp16"
             self.names[output.name] = self.round_fp16(value) if rounds else value
             if rounds:
-                self.rounded.append((op, self.names[output.name]))
+                self.rounded.append((op, value, self.names[output.name]))
 
     def fresh(self, stem: str) -> str:
         """A name that no other value of this graph has."""
