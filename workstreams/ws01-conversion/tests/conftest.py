@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 
 from lilims.conversion.random_checkpoint import write_random_checkpoint
+
+if sys.platform == "win32":  # coremltools 9 has no Windows build: there is nothing to convert with
+    collect_ignore_glob = ["*.py"]
 
 REFERENCES = Path(__file__).parent / "references"
 MODELS: dict[str, Any] = json.loads((REFERENCES / "models.json").read_text())["models"]

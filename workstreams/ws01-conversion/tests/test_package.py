@@ -136,16 +136,35 @@ def test_the_manifest_describes_every_file(converted: Callable[..., Path]) -> No
     assert manifest.state.shape == [4, 4, 128, 32]
 
 
-def test_metadata_is_enough_to_call_the_package(converted: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mistral", "gemma3_text"])
+def test_metadata_is_enough_to_call_the_package(converted: Callable[..., Path], name: str) -> None:
+    """What the manifest says of calling the package, its own metadata say too."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from coremltools.proto import Model_pb2
     spec = Model_pb2.Model()
-    spec.ParseFromString((converted("llama") / SPEC).read_bytes())
-    metadata = dict(spec.description.metadata.userDefined)
-    assert metadata["lilims.contract"] == "lilims.decoder/1"
-    assert json.loads(metadata["lilims.functions"]) == {"decode": 1, "prefill": 64, "score": 64}
-    assert json.loads(metadata["lilims.rotary"])["kind"] == "llama3"
+    spec.ParseFromString((converted(name) / SPEC).read_bytes())
+    about = {key.removeprefix("lilims."): text for key, text in spec.description.metadata.userDefined.items()}
+    manifest = read_manifest(converted(name))
+    assert about["contract"] == manifest.contract == "lilims.decoder/1"
+    assert json.loads(about["functions"]) == {key: f.tokens for key, f in manifest.functions.items()}
+    assert json.loads(about["function_rows"]) == {key: f.rows for key, f in manifest.functions.items()}
+    assert json.loads(about["positions"]) == manifest.positions.model_dump()
+    assert json.loads(about["windows"]) == {"window": manifest.window, "local_window": manifest.local_window}
+    assert json.loads(about["tokens"]) == manifest.tokens.model_dump()
+    sizes = (manifest.context, manifest.state.shape[2], manifest.architecture.vocab_size)
+    assert tuple(int(about[key]) for key in ("context", "rows", "vocab_size")) == sizes
+    assert float(about["mask_value"]) == manifest.mask_value
+    assert (about["compute_units"], about["minimum_os"]) == (manifest.compute_units, "iOS 18, macOS 15")
+    assert about["state"].startswith("kv_cache: ")
+
+
+def test_a_package_runs_with_the_versions_that_made_it() -> None:
+    from lilims.conversion.describe import compatible_runtime
+
+    assert compatible_runtime("0.1.0") == ">=0.1,<0.2"
+    assert compatible_runtime("0.9.12rc1") == ">=0.9,<0.10"
+    assert compatible_runtime("2.0.dev3+local") == ">=2.0,<2.1"
 
 
 def test_a_second_conversion_needs_force(checkpoint_of: Callable[[str], Path], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lilims.conversion.safetensors import SafetensorsFile
+from lilims.conversion.safetensors import SafetensorsFile, widened
 from lilims.core.errors import CheckpointError
 
 
@@ -46,7 +46,29 @@ def test_bfloat16_is_the_upper_half_of_float32(tmp_path: Path) -> None:
     values = np.array([1.0, -0.5, 3.140625, 2.0**100], np.float32)  # exact in bfloat16
     raw = (values.view("<u4") >> 16).astype("<u2").tobytes()
     path = write(tmp_path / "a", {"t": entry("BF16", (4,), (0, 8))}, raw)
-    np.testing.assert_array_equal(SafetensorsFile(path).tensor("t"), values)
+    np.testing.assert_array_equal(widened(SafetensorsFile(path).tensor("t"), "BF16"), values)
+
+
+@pytest.mark.parametrize("kind", ["finite", "all"])
+def test_every_float16_widens_to_itself(kind: str) -> None:
+    values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    if kind == "finite":  # with infinities it takes another path
+        values = values[np.isfinite(values)]
+    wide = widened(values, "F16")
+    assert wide.dtype == np.float32
+    np.testing.assert_array_equal(wide, values.astype(np.float32))
+    np.testing.assert_array_equal(np.signbit(wide), np.signbit(values))
+
+
+@pytest.mark.parametrize("rows", [slice(0, 2), slice(1, 3), slice(2, 9), slice(3, 3), None], ids=str)
+def test_some_rows_of_a_tensor(tmp_path: Path, rows: slice | None) -> None:
+    values = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    path = write(
+        tmp_path / "a",
+        {"s": entry("F16", (2,), (0, 4)), "t": entry("F32", (3, 2, 2), (4, 52))},
+        bytes(4) + values.tobytes(),
+    )
+    np.testing.assert_array_equal(SafetensorsFile(path).tensor("t", rows), values[rows or slice(None)])
 
 
 def test_tensors_are_mapped_and_read_only(tmp_path: Path) -> None:

@@ -10,16 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .architectures import supported
+    from .estimate import Estimate, dry_run
     from .evaluate import Perplexity, perplexity
     from .pipeline import Conversion, convert
+    from .retargeting import Retargeted, retarget
+    from .shapes import GraphOptions
 
-__all__ = ["Conversion", "Perplexity", "convert", "perplexity", "supported"]
+__all__ = [
+    "Conversion",
+    "Estimate",
+    "GraphOptions",
+    "Perplexity",
+    "Retargeted",
+    "convert",
+    "dry_run",
+    "perplexity",
+    "retarget",
+    "supported",
+]
 
 _HOMES = {
     "Conversion": "pipeline",
+    "Estimate": "estimate",
+    "GraphOptions": "shapes",
     "Perplexity": "evaluate",
+    "Retargeted": "retargeting",
     "convert": "pipeline",
+    "dry_run": "estimate",
     "perplexity": "evaluate",
+    "retarget": "retargeting",
     "supported": "architectures",
 }
 

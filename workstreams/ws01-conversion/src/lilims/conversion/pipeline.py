@@ -5,40 +5,46 @@ Knows the order of the work and what the folder holds. Must not know a family of
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import sys
 import time
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial as partial_of
 from pathlib import Path
-from typing import Any, Literal, get_args
+from threading import Thread
 
 from lilims.core import manifest as m
 from lilims.core import version
 from lilims.core.errors import (
-    CheckpointError,
-    LilimsError,
     MissingDependencyError,
     OutputExistsError,
-    UnsupportedModelError,
     UsageError,
 )
 from lilims.core.events import emit
 from lilims.core.files import new_directory
 
-from .architectures import Architecture, Config, architecture_for
-from .checkpoint import Checkpoint, open_checkpoint
-from .quantize import GROUP_SIZES, Scheme
-from .shapes import Shapes, plan_shapes
+from .describe import manifest_of, parameters
+from .fp16_scale import Fp16Scale, choose_scale, factors, read_scale, rescaled
+from .gguf import is_gguf
+from .hub import hub_name, local
+from .plan import Plan, make_plan, read_wishes
+from .prepare import Prepared, prepare
+from .profiles import ProfileName
+from .resume import Partial, discard, identity, partial
+from .shapes import GraphOptions, plan_shapes
+from .sizes import check_space, package_size
 from .spec import DecoderSpec
-from .stored import Stored
-from .weights import Plan, check_checkpoint, stream
+from .streaming import MOST_JOBS, default_jobs
+from .writing import AttentionForm, write_packages
 
-__all__ = ["AttentionForm", "Conversion", "convert"]
+__all__ = ["AttentionForm", "Conversion", "context_of", "convert", "require_coremltools"]
 
-AttentionForm = Literal["sdpa", "decomposed"]
 DEFAULT_CONTEXT = 8192  # tokens; smaller where the model's own limit is
+_MEASURED = 128  # tokens of context of what is only measured
 _OWN = (m.FILE_NAME, "model.mlpackage")  # either marks a model folder
 
 
@@ -55,84 +61,152 @@ def convert(
     source: str | Path,
     out: str | Path,
     *,
-    quantize: Scheme = "int4",
-    group_size: int = 32,
+    adapters: Sequence[str | Path] = (),
+    quantize: str | None = None,
+    group_size: int | None = None,
+    recipe: str | Path | None = None,
+    profile: ProfileName = "gpu",
+    imatrix: str | Path | None = None,
     context: int | None = None,
     name: str | None = None,
     attention: AttentionForm = "sdpa",
+    graph: GraphOptions | None = None,
+    fp16_scale: Fp16Scale = "off",
+    jobs: int | None = None,
+    resume: bool = False,
     force: bool = False,
 ) -> Conversion:
-    """Converts the Hugging Face checkpoint folder `source` into the model folder `out`.
+    """Converts the checkpoint `source` into the model folder `out`.
 
     Args:
-        source: a folder with config.json and safetensors, single or sharded.
+        source: a folder with config.json and safetensors or PyTorch files, single or sharded; one such file beside its
+            config.json; a GGUF file, of a model that is split any of its files; or `hf://org/name[@revision]`, a model
+            of the Hugging Face hub, which is downloaded.
+        adapters: folders of LoRA adapters (peft's layout), merged in this order.
         out: the folder to make; it appears complete or not at all.
-        quantize: scheme of the matrices: fp16, int8 or int4 (symmetric, fp16 scales).
-        group_size: values along the input dimension that share a scale: 16, 32, 64 or 128.
+        quantize: scheme of the matrices, such as fp16, int8, int4, int4-asym, int4-channel, lut4-r8
+            (`lilims.conversion.quantize.GRAMMAR`); default is the profile's, for GGUF in profiles gpu and cpu "keep".
+        group_size: values along the input dimension that share a scale: 16, 32, 64 or 128; default is the profile's.
+        recipe: a YAML file of schemes by tensor (docs/quantisation.md); overrides `quantize`.
+        profile: what the package is for: gpu, ane, cpu or balanced; defaults of schemes, chunk and compute units.
+        imatrix: an importance matrix of llama.cpp, by which scales and tables are chosen.
         context: tokens that the KV cache holds; default is the smaller of the model's own limit and 8192.
         name: the model's name; default is the source folder's.
         attention: the iOS 18 op, or matmul, softmax, matmul.
+        graph: chunk, buckets, embedding and split into packages (`lilims.conversion.GraphOptions`).
+        fp16_scale: a power of two up to 1 that the residual stream is multiplied by, with equal logits; "auto" is the
+            largest that keeps fp16 from overflowing on random tokens, halved; "off" is 1.
+        jobs: threads that quantise; default is the number of cores, at most 8. The bytes do not depend on it.
+        resume: go on from what an interrupted conversion with `resume` has left, and leave such work if interrupted.
         force: replace `out` if it exists.
 
     Raises:
         UsageError: an option has a value that does not exist, or the context exceeds the model's positions.
         CheckpointError, UnsupportedModelError: the source is damaged, or not of a supported family.
         TokenizerError: the tokenizer is damaged, or has ids that the model has not.
-        QuantizationError: a tensor cannot take the scheme.
-        StorageError: the output exists (OutputExistsError), or cannot be written.
-        MissingDependencyError: coremltools is not installed (there is none for Windows).
+        QuantizationError: a tensor cannot take the scheme, or no `fp16_scale` keeps fp16 from overflowing.
+        StorageError: the output exists (OutputExistsError), cannot be written, or finds no room on the disk.
+        ModelNotFoundError: the hub has no such model, or cannot be reached.
+        MissingDependencyError: coremltools is not installed (there is none for Windows), or what the source needs.
     """
-    if quantize not in get_args(Scheme):
-        raise UsageError(f"--quantize must be one of {', '.join(get_args(Scheme))}, not {quantize!r}")
-    if group_size not in GROUP_SIZES:
-        raise UsageError(f"--group-size must be one of {', '.join(map(str, GROUP_SIZES))}, not {group_size}")
-    _require_coremltools()
-    source, out = Path(source), Path(out)
-    given = prepare(source)
-    checkpoint, architecture, spec = given.checkpoint, given.architecture, given.spec
-    context = _context(spec, context)
-    plan = Plan(quantize, group_size)
+    if jobs is not None and not 1 <= jobs <= MOST_JOBS:
+        raise UsageError(f"--jobs must be 1 to {MOST_JOBS}, not {jobs}")
+    scale, out = read_scale(fp16_scale), Path(out)
     model_name = _name(source, name)
+    source, hub = local(source)
+    wishes = read_wishes(quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source))
+    require_coremltools()
+    given = prepare(source, adapters=[Path(folder) for folder in adapters], hub=hub)
+    checkpoint, spec = given.checkpoint, given.spec
+    context = context_of(spec, context)
+    plan = make_plan(wishes, spec, given.names, checkpoint.keep)
+    shapes = plan_shapes(spec, context, plan.profile.prefill_chunk, graph)
     _check_output(source, out, force=force)
-    with new_directory(out, force=force) as folder:
-        emit("convert.start", name=model_name, parameters=_parameters(spec), bytes=4 * _parameters(spec))
-        shapes = plan_shapes(spec, context)
-        stored, seconds = _write_package(folder, checkpoint, architecture, spec, plan, shapes, attention)
-        for path in given.companions:
-            shutil.copyfile(path, folder / path.name)  # links, as in the hub's cache, become files
-        manifest = _manifest(checkpoint, spec, plan, shapes, stored, model_name, given.tokens, folder)
-        m.write_manifest(folder, manifest)
+    if scale == "auto":
+        trial = partial_of(
+            convert, source, adapters=adapters, quantize=quantize, group_size=group_size, recipe=recipe,
+            profile=profile, imatrix=imatrix, context=min(context, _MEASURED), attention=attention, jobs=jobs,
+        )  # fmt: skip
+        scale = choose_scale(lambda folder, factor: trial(folder, fp16_scale=factor), out)
+    if scale != "off":
+        given = _rescaled(given, plan, scale)
+        spec = given.spec
+    with ExitStack() as stack:
+        kept = _kept(stack, out, given, plan) if resume else None
+        if kept is None:
+            discard(out)
+        room = sum(path.stat().st_size for path in given.companions) - (kept.size if kept else 0)
+        size = package_size(spec, plan, shapes)
+        check_space(out, (2 * size if shapes.options.staged else size) + room)
+        begun = time.perf_counter()
+        with new_directory(out, force=force) as folder:
+            emit("convert.start", name=model_name, parameters=parameters(spec), bytes=4 * parameters(spec))
+            jobs = jobs or default_jobs()
+            hashed = _in_background(lambda: checkpoint.sha256) if jobs > 1 else None
+            written = write_packages(folder, given, plan, shapes, attention=attention, jobs=jobs, kept=kept)
+            for path in given.companions:
+                shutil.copyfile(path, folder / path.name)  # links, as in the hub's cache, become files
+            if hashed is not None:
+                hashed.join()
+            manifest = manifest_of(
+                checkpoint, spec, plan, written.shapes, written.schemes, model_name, given.tokens, folder,
+                written.embedding,
+            )  # fmt: skip
+            m.write_manifest(folder, manifest)
+        seconds = {**written.seconds, "hash and sync": time.perf_counter() - begun - sum(written.seconds.values())}
     emit("convert.done", name=model_name, seconds=seconds)
     return Conversion(out, manifest, seconds)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A checkpoint of which everything but the tensors' values has been read and checked."""
-
-    checkpoint: Checkpoint
-    architecture: Architecture
-    spec: DecoderSpec
-    tokens: m.Tokens
-    companions: list[Path]
-
-
-def prepare(source: Path) -> Prepared:
-    """Reads and checks a checkpoint's config, headers and tokenizer; nothing is written.
-
-    Raises:
-        CheckpointError, UnsupportedModelError, TokenizerError: as `convert`.
-    """
-    checkpoint = open_checkpoint(source)
-    architecture = architecture_for(checkpoint.config, source / "config.json")
-    spec = architecture.spec(Config(checkpoint.config, source / "config.json"))
-    check_checkpoint(checkpoint, architecture, spec)
-    return Prepared(checkpoint, architecture, spec, _tokens(checkpoint, spec), _companions(checkpoint, spec))
+def _rescaled(given: Prepared, plan: Plan, scale: float) -> Prepared:
+    """The checkpoint with another residual stream. Codes that are kept as they are cannot be multiplied."""
+    found = replace(given, spec=rescaled(given.spec, scale))
+    if role := next((role for role in factors(found.spec) if role in plan.kept), None):
+        raise UsageError(
+            f"--fp16-scale {scale:g} changes {given.names[role]!r}, whose codes are kept",
+            hint="add --quantize int4, or so; or leave --fp16-scale out",
+        )
+    return found
 
 
-def _name(source: Path, wanted: str | None) -> str:
+def _kept(stack: ExitStack, out: Path, given: Prepared, plan: Plan) -> Partial:
+    """What an interrupted conversion of the same source with the same schemes has left, held for this one."""
+    import numpy
+
+    scaled = factors(given.spec)
+    schemes = {
+        role: f"{plan.scheme_of(role)} {plan.multiple_of(role)}{f' · {scaled[role]}' if role in scaled else ''}"
+        for role, _ in given.spec.roles()
+    }
+    importance = hashlib.sha256()
+    for role in sorted(plan.importance):
+        importance.update(f"{role} ".encode() + plan.importance[role].tobytes())
+    name = identity(
+        source=given.checkpoint.sha256,
+        schemes=schemes,
+        importance=importance.hexdigest(),
+        versions=[version(), numpy.__version__],
+    )
+    return stack.enter_context(partial(out, name))
+
+
+def _in_background(work: Callable[[], object]) -> Thread:
+    """Starts work whose result is cached. Where it fails, whoever asks for the result does it again and hears why."""
+
+    def run() -> None:
+        with suppress(Exception):
+            work()
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def _name(source: str | Path, wanted: str | None) -> str:
     if wanted is None:
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", source.resolve().name).strip("-._")[:100] or "model"
+        named = hub_name(source)
+        last = named.repo.split("/")[1] if named else Path(source).resolve().name
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")[:100] or "model"
     if not re.fullmatch(m.NAME, wanted):
         raise UsageError(
             f"--name {wanted!r} is not a name",
@@ -151,7 +225,8 @@ def _check_output(source: Path, out: Path, *, force: bool) -> None:
         )
 
 
-def _require_coremltools() -> None:
+def require_coremltools() -> None:
+    """Raises MissingDependencyError where coremltools is not installed, which then says where it is to be had."""
     import importlib.util
 
     if importlib.util.find_spec("coremltools") is None:
@@ -163,7 +238,12 @@ def _require_coremltools() -> None:
         )
 
 
-def _context(spec: DecoderSpec, wanted: int | None) -> int:
+def context_of(spec: DecoderSpec, wanted: int | None) -> int:
+    """The tokens of the KV cache: as many as are wanted, else the smaller of the model's own limit and 8192.
+
+    Raises:
+        UsageError: the model has not so many positions.
+    """
     if wanted is None:
         return min(spec.max_positions, DEFAULT_CONTEXT)
     if not 1 <= wanted <= spec.max_positions:
@@ -172,207 +252,3 @@ def _context(spec: DecoderSpec, wanted: int | None) -> int:
             hint=f"choose 1 to {spec.max_positions}",
         )
     return wanted
-
-
-def _parameters(spec: DecoderSpec) -> int:
-    return sum(prod(shape) for _, shape in spec.roles())
-
-
-def _write_package(
-    folder: Path,
-    checkpoint: Checkpoint,
-    architecture: Architecture,
-    spec: DecoderSpec,
-    plan: Plan,
-    shapes: Shapes,
-    attention: AttentionForm,
-) -> tuple[dict[str, m.TensorScheme], dict[str, float]]:
-    """Quantises, builds and saves; returns each tensor's scheme and the seconds of each phase."""
-    from ._quiet import quiet_coremltools
-
-    clock = [time.perf_counter()]
-    with quiet_coremltools():
-        from .emit.bank import Bank
-        from .emit.functions import build
-        from .emit.program import save
-    clock.append(time.perf_counter())
-    bank, schemes = Bank(), {}
-    for role, stored in stream(checkpoint, architecture, spec, plan):
-        bank.add(role, stored)
-        schemes[role] = _scheme(stored)
-    clock.append(time.perf_counter())
-    try:
-        with quiet_coremltools():
-            program = build(spec, shapes, bank, fused_attention=attention == "sdpa")
-            clock.append(time.perf_counter())
-            save(program, folder / "model.mlpackage", _metadata(spec, plan, shapes))
-    except (LilimsError, OSError, MemoryError):
-        raise
-    except Exception as exc:  # coremltools raises bare ValueErrors and RuntimeErrors
-        raise UnsupportedModelError(f"coremltools refused the program: {exc}", where=checkpoint.folder) from exc
-    clock.append(time.perf_counter())
-    phases = ("import", "quantize", "build", "serialize")
-    return schemes, {p: b - a for p, a, b in zip(phases, clock, clock[1:], strict=False)}
-
-
-def _scheme(stored: Stored) -> m.TensorScheme:
-    return m.TensorScheme(scheme=stored.label, shape=list(stored.shape), bits=round(stored.bits, 4))
-
-
-def _metadata(spec: DecoderSpec, plan: Plan, shapes: Shapes) -> dict[str, str]:
-    """User-defined metadata of the package: enough to call it without the manifest."""
-    import json
-
-    return {
-        "lilims.contract": m.CONTRACT,
-        "lilims.context": str(shapes.context),
-        "lilims.rows": str(shapes.rows),
-        "lilims.functions": json.dumps({f.name: f.tokens for f in shapes.functions}),
-        "lilims.vocab_size": str(spec.vocab_size),
-        "lilims.rotary": json.dumps(spec.rotary),
-        "lilims.mask_value": "-10000",
-        "lilims.quantization": plan.scheme if plan.scheme == "fp16" else f"{plan.scheme} group {plan.group_size}",
-        "lilims.compute_units": "CPU_AND_GPU",
-    }
-
-
-def _companions(checkpoint: Checkpoint, spec: DecoderSpec) -> list[Path]:
-    """Tokenizer files, generation config and licence texts. A model without a tokenizer takes ids only.
-
-    Raises:
-        TokenizerError: the tokenizer is damaged, or has ids that the model has not.
-        CheckpointError: one of the files is a link to somewhere else.
-    """
-    from lilims.core.errors import TokenizerError
-    from lilims.tokenizer import Tokenizer
-    from lilims.tokenizer.files import find_source, tokenizer_files
-
-    folder = checkpoint.folder
-    files = [p for p in [*folder.glob("LICEN[SC]E*"), folder / "generation_config.json"] if p.is_file()]
-    try:
-        source = find_source(folder)
-    except TokenizerError:
-        emit("convert.no_tokenizer")
-        return _without_strange_links(folder, files)
-    files = _without_strange_links(folder, files + tokenizer_files(folder))
-    size = Tokenizer.load(folder).vocab_size
-    if size > spec.vocab_size:
-        raise TokenizerError(
-            f"has ids up to {size - 1}, config.json's vocab_size is {spec.vocab_size}",
-            where=source,
-            hint="the tokenizer belongs to another model: fetch the checkpoint again",
-        )
-    return files
-
-
-def _without_strange_links(folder: Path, files: list[Path]) -> list[Path]:
-    """The files, sorted. They are copied into a model that may be published: no link may fetch a private file.
-
-    Links within the folder are the author's business, and the hub's cache links to `../../blobs`.
-    """
-    home = folder.resolve()
-    for path in files:
-        target = path.resolve()
-        if not target.is_relative_to(home) and not target.is_relative_to(home.parent.parent / "blobs"):
-            raise CheckpointError(
-                "is a link that leads out of the checkpoint",
-                where=path,
-                hint="put the file itself there if you trust it, or remove the link",
-            )
-    return sorted(files)
-
-
-def _ids(*values: Any) -> list[int]:
-    """All token ids among config values that may be an id, a list of ids or absent; in order, each once."""
-    flat = [v for value in values for v in (value if isinstance(value, list) else [value])]
-    return list(dict.fromkeys(v for v in flat if type(v) is int and v >= 0))
-
-
-def _tokens(checkpoint: Checkpoint, spec: DecoderSpec) -> m.Tokens:
-    """The ids that the decoding loop needs.
-
-    Raises:
-        CheckpointError: one is outside the vocabulary (its key is named).
-    """
-    config, generation = checkpoint.config, checkpoint.generation_config
-    for file, table in (("generation_config.json", generation), ("config.json", config)):
-        for key in ("bos_token_id", "eos_token_id"):
-            for token in _ids(table.get(key)):
-                if token >= spec.vocab_size:
-                    raise CheckpointError(
-                        f"{key!r} is {token}, outside the vocabulary of {spec.vocab_size}",
-                        where=checkpoint.folder / file,
-                        hint="config.json and generation_config.json must be of one model",
-                    )
-    bos = _ids(generation.get("bos_token_id"), config.get("bos_token_id"))
-    eos = _ids(generation.get("eos_token_id"), config.get("eos_token_id"))
-    padding = [p for p in _ids(config.get("pad_token_id"), eos, [0]) if p < spec.vocab_size]
-    return m.Tokens(bos=bos[0] if bos else None, eos=eos, padding=padding[0])
-
-
-def _licence(folder: Path) -> str | None:
-    """The `license:` line of the model card's front matter."""
-    card = folder / "README.md"
-    if not card.is_file():
-        return None
-    with card.open(encoding="utf-8", errors="replace") as file:
-        head = file.read(4096)
-    found = re.match(r"---\n(?:.*\n)*?license:\s*([\w.-]+)\s*\n(?:.*\n)*?---", head)
-    return found[1] if found else None
-
-
-def _positions(spec: DecoderSpec) -> m.Positions:
-    if spec.rotary:
-        local = dict(spec.local_rotary) if spec.local_rotary else None
-        return m.Positions(kind="rotary", rotary=dict(spec.rotary), local_rotary=local)
-    return m.Positions(kind="learned" if spec.learned_positions else "none", learned=spec.learned_positions)
-
-
-def _manifest(
-    checkpoint: Checkpoint,
-    spec: DecoderSpec,
-    plan: Plan,
-    shapes: Shapes,
-    tensors: dict[str, m.TensorScheme],
-    name: str,
-    tokens: m.Tokens,
-    folder: Path,
-) -> m.Manifest:
-    import coremltools
-    import numpy
-
-    parameters = _parameters(spec)
-    stored_bits = sum(t.bits * prod(t.shape) for t in tensors.values())
-    return m.Manifest(
-        name=name,
-        licence=_licence(checkpoint.folder),
-        source=m.Source(kind="huggingface", name=checkpoint.folder.resolve().name, sha256=checkpoint.sha256),
-        architecture=m.Architecture(
-            model_type=spec.model_type,
-            layers=len(spec.layers),
-            hidden_size=spec.hidden_size,
-            heads=spec.layers[0].attention.heads,
-            kv_heads=spec.kv_heads,
-            head_dim=spec.head_dim,
-            vocab_size=spec.vocab_size,
-            parameters=parameters,
-        ),
-        positions=_positions(spec),
-        tokens=tokens,
-        context=shapes.context,
-        window=spec.window,
-        local_window=spec.local_window,
-        state=m.StateShape(shape=list(shapes.state(spec))),
-        functions={
-            f.name: m.FunctionShape(tokens=f.tokens, rows=shapes.rows, logits=f.logits) for f in shapes.functions
-        },
-        quantization=m.Quantization(
-            scheme=plan.scheme,
-            group_size=None if plan.scheme == "fp16" else plan.group_size,
-            bits_per_weight=round(stored_bits / parameters, 4),
-            tensors=tensors,
-        ),
-        compatible_runtime=">=0.1,<0.2",
-        tools={"lilims": version(), "coremltools": coremltools.__version__, "numpy": numpy.__version__},
-        files=m.describe_files(folder),
-    )

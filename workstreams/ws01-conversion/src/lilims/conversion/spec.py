@@ -98,6 +98,8 @@ class DecoderSpec:
         tied: the embedding is the head.
         embedding_scale: multiplies what the embedding gives.
         logit_scale, logit_softcap: logits · scale, then c·tanh(logits / c).
+        stream_scale: how much larger the residual stream is than the checkpoint's (`fp16_scale.rescaled`, which has
+            put it into all other fields).
     """
 
     model_type: str
@@ -114,6 +116,7 @@ class DecoderSpec:
     embedding_scale: float = 1.0
     logit_scale: float = 1.0
     logit_softcap: float | None = None
+    stream_scale: float = 1.0
 
     @property
     def kv_heads(self) -> int:

@@ -1,4 +1,4 @@
-"""From checkpoint tensors to stored ones: find, check the shape, pad, quantise; one tensor in memory at a time.
+"""From checkpoint tensors to stored ones: find, check the shape, pad, quantise; some rows of a tensor at a time.
 
 Knows roles, padding and policy (what is quantised at all). Must not know Core ML or a particular family.
 """
@@ -6,37 +6,46 @@ Knows roles, padding and policy (what is quantised at all). Must not know Core M
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lilims.core.errors import CheckpointError, UnsupportedModelError
-from lilims.core.events import emit
 
 from .architectures import Architecture
 from .checkpoint import Checkpoint
-from .quantize import Scheme, quantize
+from .fp16_scale import factors
+from .gguf.kept import Kept, padded_to
+from .plan import Plan
+from .quantize import quantize
 from .spec import DecoderSpec, TensorSource
-from .stored import Quantized, Stored
+from .stored import Stored
+from .streaming import Piece, Tensor
 
-__all__ = ["HEAD_ROWS", "Plan", "check_checkpoint", "padded", "stored_shape", "stream"]
+__all__ = ["HEAD_ROWS", "PIECE", "check_checkpoint", "padded", "pieces", "stored_shape"]
 
 HEAD_ROWS = 64  # odd last dimensions of logits come back garbled on some units
+PIECE = 1 << 19  # elements of a piece
+_ROWS = 32  # pieces are multiples of that many: whole bytes of any sub-byte type, whole groups that share a table
 _IGNORED = ("rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What was asked for: a scheme for matrices and its group size. Vectors, position tables and routers stay fp16."""
+class Source(Protocol):
+    """What is known of a checkpoint whose headers were read (`lilims.conversion.prepare.Prepared`)."""
 
-    scheme: Scheme
-    group_size: int
-
-    def scheme_of(self, role: str, shape: tuple[int, ...]) -> Scheme:
-        """The scheme of one tensor."""
-        return self.scheme if len(shape) == 2 and role != "positions" and "router" not in role else "fp16"
+    @property
+    def checkpoint(self) -> Checkpoint: ...
+    @property
+    def architecture(self) -> Architecture: ...
+    @property
+    def spec(self) -> DecoderSpec: ...
+    @property
+    def names(self) -> Mapping[str, str]: ...
 
 
 def padded(role: str, shape: tuple[int, ...], group_size: int) -> tuple[int, ...]:
@@ -114,51 +123,101 @@ def stored_shape(spec: DecoderSpec, source: TensorSource, role: str, shape: tupl
     return wanted[::-1] if source.transpose else wanted
 
 
-def _read(checkpoint: Checkpoint, spec: DecoderSpec, source: TensorSource, role: str, name: str) -> NDArray[np.float32]:
-    """A role's tensor as [out, in], cut from what it is stacked with, its rows in the order that lilims wants."""
-    values = checkpoint.tensor(name)
-    if source.transpose:
-        values = values.T
+def _rows(spec: DecoderSpec, source: TensorSource, role: str) -> range | NDArray[np.intp]:
+    """Where a role's rows lie in its tensor (as [out, in]), in the order that lilims wants."""
     stack = _stack(spec, source, role)
     before = sum(rows for _, rows in stack[: [r for r, _ in stack].index(role)])
-    rows = dict(stack)[role]
+    count = dict(stack)[role]
+    if not source.by_head and not source.interleaved:
+        return range(before, before + count)
+    rows = np.arange(before, before + count)
     if source.by_head:
         heads = spec.layers[0].attention.heads
-        by_head = values.reshape(heads, -1, *values.shape[1:])
-        values = by_head[:, before // heads : (before + rows) // heads].reshape(rows, *values.shape[1:])
-    else:
-        values = values[before : before + rows]
-    if source.interleaved:
-        values = _to_halves(values, spec)
-    return values + np.float32(source.add) if source.add else values
+        by_head = np.arange(sum(rows for _, rows in stack)).reshape(heads, -1)
+        rows = by_head[:, before // heads : (before + count) // heads].reshape(-1)
+    return _to_halves(rows, spec) if source.interleaved else rows
 
 
-def _to_halves(values: NDArray[np.float32], spec: DecoderSpec) -> NDArray[np.float32]:
+def _to_halves(rows: NDArray[np.intp], spec: DecoderSpec) -> NDArray[np.intp]:
     """Rows of Q or K with neighbouring rotary pairs, so that pair i stands at i and i + rotary_dim / 2 of its head."""
     rotary = int((spec.rotary or {})["rotary_dim"])
     order = [*range(0, rotary, 2), *range(1, rotary, 2), *range(rotary, spec.head_dim)]
-    return values.reshape(-1, spec.head_dim, *values.shape[1:])[:, order].reshape(values.shape)
+    return rows.reshape(-1, spec.head_dim)[:, order].reshape(-1)
 
 
-def stream(
-    checkpoint: Checkpoint, architecture: Architecture, spec: DecoderSpec, plan: Plan
-) -> Iterator[tuple[str, Stored]]:
-    """Yields every tensor in its stored form, reading the next one only when it is asked for.
+@dataclass(frozen=True)
+class _Reader:
+    """Reads rows of one role, as float32, padded to the shape in which it is stored."""
 
-    Emits `convert.tensor` events (role, scheme, bytes read) for progress.
-    """
-    names = check_checkpoint(checkpoint, architecture, spec)
-    for role, shape in spec.roles():
-        values = _read(checkpoint, spec, architecture.source(role), role, names[role])
-        target = padded(role, shape, plan.group_size)
-        if target != shape:
-            wide = np.zeros(target, np.float32)
-            wide[tuple(slice(0, size) for size in shape)] = values
+    checkpoint: Checkpoint
+    name: str
+    source: TensorSource
+    rows: range | NDArray[np.intp]
+    target: tuple[int, ...]
+    factor: float = 1.0
+
+    def __call__(self, first: int, last: int) -> NDArray[np.float32]:
+        rows = self.rows[first:last]
+        if self.source.transpose:
+            values = self.checkpoint.tensor(self.name).T[np.asarray(rows)]
+        elif isinstance(rows, range):
+            values = self.checkpoint.tensor(self.name, slice(rows.start, rows.stop))
+        else:
+            low = int(rows.min(initial=0))
+            values = self.checkpoint.tensor(self.name, slice(low, int(rows.max(initial=-1)) + 1))[rows - low]
+        if self.source.add:
+            values += np.float32(self.source.add)
+        if self.factor != 1.0:
+            values = values * np.float32(self.factor)
+        shape = (last - first, *self.target[1:])
+        if values.shape != shape:
+            wide = np.zeros(shape, np.float32)
+            wide[tuple(slice(0, size) for size in values.shape)] = values
             values = wide
-        wanted = plan.scheme_of(role, shape)
-        stored = quantize(np.ascontiguousarray(values), wanted, plan.group_size, name=names[role])
-        fell_back = isinstance(stored, Quantized) and not (
-            stored.label.startswith(wanted) and stored.group_size == plan.group_size
-        )
-        emit("convert.tensor", role=role, scheme=stored.label, bytes=values.nbytes, fell_back=fell_back)
-        yield role, stored
+        return np.ascontiguousarray(values)
+
+
+def pieces(given: Source, plan: Plan, *, skip: Container[str] = ()) -> Iterator[Piece]:
+    """Every tensor of a checkpoint but those to skip, cut into runs of rows that one thread reads and quantises.
+
+    A tensor stays whole where one table serves all of it, or where its rows are columns in the file.
+    """
+    scaled = factors(given.spec)
+    for role, shape in given.spec.roles():
+        if role in skip:
+            continue
+        source, name = given.architecture.source(role), given.names[role]
+        target = padded(role, shape, plan.multiple_of(role))
+        wanted = plan.scheme_of(role)
+        taken = wanted.fitted(target)
+        reader = _Reader(given.checkpoint, name, source, _rows(given.spec, source, role), target, scaled.get(role, 1.0))
+        width = prod(target[1:])
+        step = max(_ROWS, PIECE // width // _ROWS * _ROWS)
+        if source.transpose or (taken.kind == "lut" and taken.rows is None):
+            step = target[0]
+        tensor = Tensor(role, target, fell_back=taken != wanted)
+        kept = plan.kept.get(role)
+        importance = plan.importance_of(role, target[-1])
+        for first in range(0, target[0], step):
+            last = min(first + step, target[0])
+            if kept is not None:
+                yield Piece(tensor, (last - first) * width, partial(_make_kept, reader, kept, first, last))
+                continue
+            make = partial(
+                _make, reader, first, last, partial(quantize, scheme=taken, name=name, importance=importance)
+            )
+            yield Piece(tensor, (last - first) * width, make)
+
+
+def _make(reader: _Reader, first: int, last: int, store: Callable[[NDArray[np.float32]], Stored]) -> Stored:
+    return store(reader(first, last))
+
+
+def _make_kept(reader: _Reader, kept: Kept, first: int, last: int) -> Stored:
+    """The same rows as the reader's, codes and all."""
+    rows = reader.rows[first:last]
+    shape = (last - first, *reader.target[1:])
+    if isinstance(rows, range):
+        return padded_to(shape, kept.read(rows.start, rows.stop))
+    low = int(rows.min(initial=0))
+    return padded_to(shape, kept.read(low, int(rows.max(initial=-1)) + 1, rows - low))

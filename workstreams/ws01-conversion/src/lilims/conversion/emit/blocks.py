@@ -1,6 +1,9 @@
 """The parts of a decoder as MIL ops: norm, rotary, attention over the state, MLP.
 
 Knows MIL ops and the contract of the state. Must not know which functions there are or how weights are stored.
+The residual stream is [1, S, D], or in the layout of convolutions [1, D, 1, S]: a linear is then a 1×1 convolution, the
+form that the Neural Engine is said to like best (machinelearning.apple.com/research/neural-engine-transformers). What a
+block does follows from the rank of what it is given. Q, K and V of single heads are the same in both.
 Shapes: S tokens, D hidden, H heads, G = H / KV query heads a KV head, E head_dim, R rows of the state.
 """
 
@@ -15,7 +18,20 @@ from coremltools.converters.mil import Builder as mb
 from ..spec import Activation, Attention, Experts, Layer, Mlp, Norm
 from .bank import Bank
 
-__all__ = ["StepInputs", "attention", "decoder_layer", "linear", "mlp", "norm", "scaled", "softcap"]
+__all__ = [
+    "StepInputs",
+    "attention",
+    "conv",
+    "decoder_layer",
+    "from_conv",
+    "is_conv",
+    "linear",
+    "mlp",
+    "norm",
+    "scaled",
+    "softcap",
+    "to_conv",
+]
 
 _NORM_FLOOR = np.float16(1e-4)  # the least max|x| that RMSNorm divides by
 
@@ -29,45 +45,74 @@ class StepInputs:
     """
 
     tokens: int
-    rows: int
+    rows: int  # of the state that the queries see: its first ones
+    first_layer: int  # whose K is the state's first row
     state: Any
     cache: Any
     slot: Any
     slot_end: Any
-    masks: dict[bool, Any]  # is the layer local? -> additive mask [1, 1, S, R]
+    masks: dict[bool, Any]  # is the layer local? -> additive mask [1, 1, S, rows]
     rotary: dict[str, tuple[Any, Any]]  # "global" and "local" -> cos and sin, [1, 1, S, rotary_dim]
     state_dim: int  # head_dim of the state, E padded to a multiple of 32
     fused: bool  # scaled_dot_product_attention, else matmul, softmax, matmul
 
 
-def norm(x: Any, spec: Norm | None, bank: Bank, role: str) -> Any:
-    """LayerNorm, an RMSNorm that cannot overflow in fp16, or x itself.
+def is_conv(x: Any) -> bool:
+    """Whether a residual stream (or a projection) is in the layout of convolutions."""
+    return len(x.shape) == 4
+
+
+def to_conv(x: Any) -> Any:
+    """[1, S, D] → [1, D, 1, S]."""
+    return mb.expand_dims(x=mb.transpose(x=x, perm=[0, 2, 1]), axes=[2])
+
+
+def from_conv(x: Any) -> Any:
+    """[1, D, 1, S] → [1, S, D]."""
+    return mb.transpose(x=mb.squeeze(x=x, axes=[2]), perm=[0, 2, 1])
+
+
+def norm(x: Any, spec: Norm | None, bank: Bank, role: str, *, over_heads: bool = False) -> Any:
+    """LayerNorm, an RMSNorm that cannot overflow in fp16, or x itself; over D, or over E of x [1, heads, S, E].
 
     RMSNorm: x / sqrt(mean(x²) + eps) with y = x / m, m = max|x|, equals y / sqrt(mean(y²) + eps / m²). All of y lies in
     [-1, 1], so no square overflows, and eps / m² is computed as (sqrt(eps) / m)², since an eps of 1e-6 is subnormal.
     """
     if spec is None:
         return x
+    conv = is_conv(x) and not over_heads
+    axis = 1 if conv else -1
     if spec.kind == "layer":
         gamma = bank.use(f"{role}.weight")
         beta = bank.use(f"{role}.bias") if spec.bias else bank.zeros(gamma.shape[0])
-        return mb.layer_norm(x=x, axes=[-1], gamma=gamma, beta=beta, epsilon=np.float16(spec.eps))
-    peak = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[-1], keep_dims=True), y=_NORM_FLOOR)
+        return mb.layer_norm(x=x, axes=[axis], gamma=gamma, beta=beta, epsilon=np.float16(spec.eps))
+    peak = mb.maximum(x=mb.reduce_max(x=mb.abs(x=x), axes=[axis], keep_dims=True), y=_NORM_FLOOR)
     y = mb.real_div(x=x, y=peak)
     root = mb.real_div(x=np.float16(np.sqrt(spec.eps)), y=peak)
-    mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[-1], keep_dims=True)
+    mean = mb.reduce_mean(x=mb.mul(x=y, y=y), axes=[axis], keep_dims=True)
     inverse = mb.rsqrt(x=mb.add(x=mean, y=mb.mul(x=root, y=root)), epsilon=np.float16(0))
-    return mb.mul(x=mb.mul(x=y, y=inverse), y=bank.use(f"{role}.weight"))
+    return mb.mul(x=mb.mul(x=y, y=inverse), y=bank.use(f"{role}.weight", trailing=2 if conv else 0))
 
 
 def linear(x: Any, bank: Bank, role: str) -> Any:
-    """x [1, S, in] → [1, S, out]."""
-    weight, bias = bank.use(f"{role}.weight"), f"{role}.bias"
+    """x [1, S, in] → [1, S, out], or [1, in, 1, S] → [1, out, 1, S]."""
+    bias = f"{role}.bias"
+    if is_conv(x):
+        return conv(x, bank, f"{role}.weight", bias)
+    weight = bank.use(f"{role}.weight")
     return mb.linear(x=x, weight=weight, bias=bank.use(bias) if bank.has(bias) else bank.zeros(weight.shape[0]))
 
 
+def conv(x: Any, bank: Bank, weight: str, bias: str) -> Any:
+    """A linear as a 1×1 convolution, [1, in, 1, S] → [1, out, 1, S]."""
+    given = {"bias": bank.use(bias)} if bank.has(bias) else {}
+    return mb.conv(x=x, weight=bank.use(weight, trailing=2), pad_type="valid", **given)
+
+
 def _heads(x: Any, heads: int, dim: int, tokens: int) -> Any:
-    """[1, S, heads · E] → [1, heads, S, E]."""
+    """[1, S, heads · E], or [1, heads · E, 1, S], → [1, heads, S, E]."""
+    if is_conv(x):
+        return mb.transpose(x=mb.reshape(x=x, shape=[1, heads, dim, tokens]), perm=[0, 1, 3, 2])
     return mb.transpose(x=mb.reshape(x=x, shape=[1, tokens, heads, dim]), perm=[0, 2, 1, 3])
 
 
@@ -99,7 +144,7 @@ def _write(step: StepInputs, index: int, rows: Any) -> None:
 
 
 def _read(step: StepInputs, index: int) -> Any:
-    """The state's index-th layer, [1, KV, R, E]."""
+    """What the queries see of the state's index-th layer, [1, KV, rows, E]."""
     heads = step.cache.shape[1]
     return mb.slice_by_index(x=step.cache, begin=[index, 0, 0, 0], end=[index + 1, heads, step.rows, step.state_dim])
 
@@ -122,7 +167,10 @@ def attention(x: Any, spec: Attention, bank: Bank, role: str, layer: int, step: 
     mixed = mb.reshape(x=mixed, shape=[1, spec.heads, tokens, step.state_dim])
     if step.state_dim != dim:
         mixed = mb.slice_by_index(x=mixed, begin=[0, 0, 0, 0], end=[1, spec.heads, tokens, dim])
-    mixed = mb.reshape(x=mb.transpose(x=mixed, perm=[0, 2, 1, 3]), shape=[1, tokens, spec.heads * dim])
+    if is_conv(x):
+        mixed = mb.reshape(x=mb.transpose(x=mixed, perm=[0, 1, 3, 2]), shape=[1, spec.heads * dim, 1, tokens])
+    else:
+        mixed = mb.reshape(x=mb.transpose(x=mixed, perm=[0, 2, 1, 3]), shape=[1, tokens, spec.heads * dim])
     return linear(mixed, bank, f"{role}.o")
 
 
@@ -131,7 +179,7 @@ def _project(x: Any, spec: Attention, bank: Bank, role: str, heads: int, tokens:
     flat = linear(x, bank, role)
     if spec.qk_norm_over == "projection":
         return _heads(norm(flat, spec.qk_norm, bank, f"{role}_norm"), heads, spec.head_dim, tokens)
-    return norm(_heads(flat, heads, spec.head_dim, tokens), spec.qk_norm, bank, f"{role}_norm")
+    return norm(_heads(flat, heads, spec.head_dim, tokens), spec.qk_norm, bank, f"{role}_norm", over_heads=True)
 
 
 def softcap(x: Any, cap: float | None) -> Any:
@@ -202,7 +250,7 @@ def decoder_layer(x: Any, spec: Layer, bank: Bank, index: int, step: StepInputs)
     """One layer: norms before and behind the blocks, serial or parallel, as `Layer` says."""
     role = f"layers.{index}"
     normed = norm(x, spec.attention_norm, bank, f"{role}.attention_norm")
-    mixed = attention(normed, spec.attention, bank, f"{role}.attention", index, step)
+    mixed = attention(normed, spec.attention, bank, f"{role}.attention", index - step.first_layer, step)
     mixed = norm(mixed, spec.attention_output_norm, bank, f"{role}.attention_output_norm")
     if not spec.parallel:
         x = mb.add(x=x, y=scaled(mixed, spec.residual_scale))

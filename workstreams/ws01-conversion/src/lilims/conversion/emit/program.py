@@ -6,67 +6,73 @@ Source of the layout: `mlpackage/src/ModelPackage.cpp` in coremltools. Its own w
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import uuid
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PASSES", "save"]
+from ..weight_file import WeightFile
 
-# Passes that run before serialisation, by name; none of coremltools' default pipeline. That one unpacks LUT weights,
-# wraps gathers in compare/select chains and turns fp32 scales to fp16.
-PASSES: tuple[str, ...] = ("common::dead_code_elimination",)
+__all__ = ["PASSES", "only_function", "save", "serialize", "weights_path"]
+
+# Passes that run before serialisation, by name: one of coremltools' default pipeline, and what its backend needs. The
+# rest of that pipeline unpacks LUT weights, wraps gathers in compare/select chains and turns fp32 scales to fp16.
+PASSES: tuple[str, ...] = (
+    "common::dead_code_elimination",
+    "mil_backend::adjust_io_to_supported_types",
+    "mil_backend::sanitize_name_strings",
+    "nn_backend::handle_unused_inputs",
+)
 
 _AUTHOR = "com.apple.CoreML"
 _NAMESPACE = uuid.UUID("6e1f1c1e-58ad-5b0c-9a0a-6d1c1b3e5c11")
 
 
-def save(program: Any, package: Path, metadata: dict[str, str]) -> None:
-    """Serialises `program` into the folder `package`, which must not exist, with user-defined metadata.
+def weights_path(package: Path) -> Path:
+    """Where weight.bin lies in a package."""
+    return package / "Data" / _AUTHOR / "weights" / "weight.bin"
+
+
+def save(program: Any, package: Path, metadata: dict[str, str], weights: WeightFile) -> None:
+    """Writes a package around `weights`, its weight.bin, which is finished here; with user-defined metadata.
 
     Raises:
         OSError: the folder cannot be written; its errno says why.
     """
-    import coremltools as ct
-    from coremltools.converters.mil import converter
-
-    pipeline = ct.PassPipeline.EMPTY
-    pipeline.passes = list(PASSES)
-    data = package / "Data" / _AUTHOR
-    (data / "weights").mkdir(parents=True)
-    try:
-        # Not mil_convert: it writes the weights to the system's temporary folder and then copies them.
-        spec, _ = converter.mil_convert_to_proto(
-            program,
-            "milinternal",
-            "mlprogram",
-            converter.ConverterRegistry,
-            specification_version=ct.target.iOS18,
-            export_multi_functions=True,
-            pass_pipeline=pipeline,
-            weights_dir=os.fspath(data / "weights"),
-        )
-    except RuntimeError as exc:
-        if "FileWriter" in str(exc):  # its C++ writer does not say why
-            _write_error(data / "weights" / "weight.bin", str(exc))
-        raise
-    finally:
-        converter._reset_conversion_state()
-    spec.description.metadata.userDefined.clear()
-    spec.description.metadata.userDefined.update(metadata)
-    (data / "model.mlmodel").write_bytes(spec.SerializeToString(deterministic=True))
+    raw = serialize(program, metadata, weights)
+    weights.finish()
+    (package / "Data" / _AUTHOR / "model.mlmodel").write_bytes(raw)
     (package / "Manifest.json").write_text(json.dumps(_manifest(), indent=4) + "\n", "utf-8")
 
 
-def _write_error(path: Path, message: str) -> None:
-    """Raises what the operating system says when one goes on writing to `path`."""
-    with path.open("ab") as file:
-        file.write(bytes(1 << 16))
-        file.flush()
-        os.fsync(file.fileno())
-    raise OSError(errno.EIO, message)
+def serialize(program: Any, metadata: dict[str, str], weights: WeightFile) -> bytes:
+    """The bytes of model.mlmodel; constants that have no place yet are appended to `weights`."""
+    from .export import export
+
+    spec = export(program, PASSES, weights)
+    spec.description.metadata.userDefined.clear()
+    spec.description.metadata.userDefined.update(metadata)
+    raw: bytes = spec.SerializeToString(deterministic=True)
+    return raw
+
+
+def only_function(package: Path, name: str) -> None:
+    """Takes all other functions out of a package."""
+    from coremltools import proto
+
+    path = package / "Data" / _AUTHOR / "model.mlmodel"
+    spec = proto.Model_pb2.Model()
+    spec.ParseFromString(path.read_bytes())
+    for other in [key for key in spec.mlProgram.functions if key != name]:
+        del spec.mlProgram.functions[other]
+    for index, function in reversed(list(enumerate(spec.description.functions))):
+        if function.name != name:
+            del spec.description.functions[index]
+    spec.description.defaultFunctionName = name
+    metadata = spec.description.metadata.userDefined
+    for key in ("lilims.functions", "lilims.function_rows"):
+        metadata[key] = json.dumps({name: json.loads(metadata[key])[name]})
+    path.write_bytes(spec.SerializeToString(deterministic=True))
 
 
 def _manifest() -> dict[str, Any]:
