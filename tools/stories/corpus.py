@@ -95,23 +95,25 @@ def encode(tokenizer: Tokenizer, stories: Iterable[grammar.Story]) -> tuple[Ids,
     return np.concatenate([*ids, [0]]).astype(np.uint16), np.concatenate([*flags, [0]]).astype(np.uint16)
 
 
-def prepare(work: Path, stories: int, vocabulary: int) -> tuple[Tokenizer, Ids, Ids, Ids]:
-    """Tokenizer, training ids and their flags, validation ids; made once and kept in ``work``."""
+def prepare(work: Path, stories: int, vocabulary: int, first: int = 0) -> tuple[Tokenizer, Ids, Ids, Ids]:
+    """Tokenizer, ids and flags of the training stories from seed ``first`` on, validation ids.
+
+    Each is made once and kept in ``work``; a tokenizer that is there stays, so that training can go on with other data.
+    """
     from tokenizers import Tokenizer
 
     work.mkdir(parents=True, exist_ok=True)
-    files = [work / name for name in ("tokenizer.json", "train.npy", "remembered.npy", "valid.npy")]
-    if not all(file.exists() for file in files):
-        first = (story.text for story in grammar.stories(min(TOKENIZER_STORIES, stories)))
-        tokenizer = train_tokenizer(first, vocabulary)
-        tokenizer_files(tokenizer, work)
-        ids, flags = encode(tokenizer, grammar.stories(stories))
-        np.save(files[1], ids)
-        np.save(files[2], flags)
-        valid, _ = encode(tokenizer, grammar.stories(VALIDATION_STORIES, "heldout", first=VALIDATION_SEED))
-        np.save(files[3], valid)
-    ids, flags = (np.load(file, mmap_mode="r") for file in files[1:3])
-    return Tokenizer.from_file(str(files[0])), ids, flags, np.load(files[3])
+    if not (work / "tokenizer.json").exists():
+        texts = (story.text for story in grammar.stories(min(TOKENIZER_STORIES, stories)))
+        tokenizer_files(train_tokenizer(texts, vocabulary), work)
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    names = (f"ids-{first}-{stories}.npy", f"remembered-{first}-{stories}.npy")
+    if not all((work / name).exists() for name in names):
+        for name, array in zip(names, encode(tokenizer, grammar.stories(stories, first=first)), strict=True):
+            np.save(work / name, array)
+    valid, _ = encode(tokenizer, grammar.stories(VALIDATION_STORIES, "heldout", first=VALIDATION_SEED))
+    ids, flags = (np.load(work / name, mmap_mode="r") for name in names)
+    return tokenizer, ids, flags, valid
 
 
 def held_out_text(tokenizer: Tokenizer, tokens: int) -> str:

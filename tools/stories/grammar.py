@@ -174,7 +174,8 @@ def _invented(split: Split, rng: random.Random) -> str:
     while True:
         name = "".join(rng.choice(parts) for parts in rng.choice(lexicon.NAME_PARTS))
         held_out = sum(name.encode()) % lexicon.HELD_OUT_EVERY == 0
-        if len(name) < 10 and held_out == (split == "heldout") and not any(name in names for names in taken):
+        refused = any(name in names for names in taken) or any(part in name.lower() for part in lexicon.NOT_WITHIN)
+        if 2 < len(name) < 10 and held_out == (split == "heldout") and not refused:
             return name
 
 

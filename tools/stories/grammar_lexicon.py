@@ -59,8 +59,23 @@ _OPEN = _words("al an ar el em er il im in ol om or ul um av ev ov")
 _FULL = _words("and end ern ild imb orn ell iss amm")
 _END = _words("a o ie y ick ina et ette ard iel ia us")
 _LAST = _words("bert ma ley wen ton by dy bo")
-NAME_PARTS = (_NICK, (_ONSET, _OPEN, _END), (_ONSET, _FULL, _END), (_ONSET, _OPEN, _LAST), (_ONSET, _OPEN, _OPEN, _END))
-NOT_NAMES = frozenset({"Happy", "Homo", "Bimbo", "Pricket"})  # what the parts make by chance
+_CONSONANT, _VOWEL = _words("B D F G H J K L M N P R S T V W Z Sh Th Wr Br Tr"), _words("A E I O U Au Ei")
+_SOUND = _words("a a e e i i o o u ee ai ia ei ie eo io oo")
+_BETWEEN = _words("b d f g j k l m n p r s t v w z ff ld lt mm nd nn ph rg rn sh st tt th tr dr br bb ll ss rt lv ck")
+_CLOSE = ("", *_words("n l r s d t m k x ld nd th ne te ke lle tte sh p b"))
+NAME_PARTS = (
+    _NICK, (_ONSET, _OPEN, _END), (_ONSET, _FULL, _END), (_ONSET, _OPEN, _LAST), (_ONSET, _OPEN, _OPEN, _END),
+    (_VOWEL, _BETWEEN, _SOUND, _CLOSE), (_VOWEL, _BETWEEN, _SOUND, _BETWEEN, _SOUND, _CLOSE),
+    (_CONSONANT, _SOUND, _CLOSE), (_CONSONANT, _SOUND, _BETWEEN, _SOUND, _CLOSE),
+    (_CONSONANT, _SOUND, _BETWEEN, _SOUND, _BETWEEN, _SOUND, _CLOSE),
+)  # fmt: skip
+# What the parts make by chance, whole or within, and what no story for children should say.
+NOT_NAMES = frozenset({"Happy", "Homo", "Bimbo", "Pricket", "She", "He", "The", "To", "So", "Do", "Be", "We", "It"})
+NOT_WITHIN = _words(
+    "anal anus arab arse ass bitch bog bomb butt cock crap cum cun damn dead dic die dik dild dum fag fat feck fuc fuk gay gun "
+    "hell hit homo hor jap jew jizz kike kill kkk klan nazi negr nig nud orgi pae pedo peni pis poo porn pus rap ret sex shi "
+    "slut spic spik suc suck tar tit turd ugl vag wank whor wog"
+)
 # A fifth of the invented names, by the sum of their letters, is held out as well.
 HELD_OUT_EVERY = 5
 FUNCTION_WORDS = frozenset(_words("a an and at by for from in into of off on or over the to under up with"))

@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder that receives the checkpoint")
     parser.add_argument("--work", type=Path, default=Path("build/stories"), help="data, checkpoints, logs")
     parser.add_argument("--stories", type=int, default=80_000, help="training stories")
+    parser.add_argument("--first-story", type=int, default=0, help="seed of the first of them")
     parser.add_argument("--steps", type=int, default=250, help="stable steps, warm-up included")
     parser.add_argument("--minutes", type=float, default=0.0, help="end the stable phase after this time")
     parser.add_argument("--decay-steps", type=int, default=1000)
@@ -236,7 +237,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    tokenizer, ids, flags, valid = prepare(options.work, options.stories, Config().vocab_size)
+    tokenizer, ids, flags, valid = prepare(options.work, options.stories, Config().vocab_size, options.first_story)
     print(f"{len(ids):,} training tokens, {len(valid):,} validation tokens", flush=True)
     run, checkpoint = Run(options, ids, flags, valid), options.work / "stable.pt"
     source = checkpoint if options.decay_from in (None, "latest") else Path(options.decay_from)
@@ -251,7 +252,8 @@ def main() -> None:
         options.decay_steps = decay(run)
         start = f"--decay-from {source.name}" if options.decay_from else f"--steps {stable_steps}"
         run.history.append(
-            f"{start} --decay-steps {options.decay_steps} --stories {options.stories} --batch {options.batch} "
+            f"{start} --decay-steps {options.decay_steps} --stories {options.stories} "
+            f"--first-story {options.first_story} --batch {options.batch} "
             f"--lr {options.lr} --lr-embedding {options.lr_embedding} --remember {options.remember} "
             f"--seed {options.seed}"
         )

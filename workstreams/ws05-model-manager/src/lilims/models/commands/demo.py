@@ -71,6 +71,7 @@ def command(prompt: str, seed: int, windows: int) -> None:
     out = console.stderr() if quiet else console.stdout()
     if not quiet:
         _title(out, "1  Convert", "the checkpoint becomes stateful Core ML packages: no Mac, no torch")
+        _given(out, source)
     with tempfile.TemporaryDirectory(prefix="lilims-demo-") as scratch:
         folders: dict[Scheme, Path] = {"fp16": Path(scratch) / "stories-fp16", "int4": models_dir() / INSTALLED}
         measured = []
@@ -101,10 +102,17 @@ def command(prompt: str, seed: int, windows: int) -> None:
 
 def _convert(source: Path, folder: Path, scheme: Scheme) -> Conversion:
     from lilims.conversion import convert
+    from lilims.core.events import Event, listening
     from lilims.core.locks import exclusive
 
-    with exclusive(folder.parent / f".{folder.name}.lock"), console.progress(f"converting to {scheme}", None):
-        return convert(source, folder, quantize=scheme, name=folder.name, force=True)
+    with exclusive(folder.parent / f".{folder.name}.lock"), console.progress(f"converting to {scheme}", 1.0) as advance:
+
+        def show(event: Event) -> None:
+            if event.name == "convert.tensor":
+                advance(1 / event.fields["total"], f"{event.fields['done']} of {event.fields['total']} tensors")
+
+        with listening(show):
+            return convert(source, folder, quantize=scheme, name=folder.name, force=True)
 
 
 def _measure(done: Conversion, windows: int) -> Measured:
@@ -152,6 +160,13 @@ def _package_bytes(manifest: Manifest) -> int:
 
 def _title(out: RichConsole, title: str, words: str) -> None:
     out.print(f"\n[bold cyan]{title}[/]  [dim]{words}[/]\n")
+
+
+def _given(out: RichConsole, source: Path) -> None:
+    """What goes in: the checkpoint's files."""
+    names = ("model.safetensors", "tokenizer.json")
+    files = [f"{name} {bytes_text((source / name).stat().st_size)}" for name in names if (source / name).is_file()]
+    out.print(f"  [dim]from the Hugging Face folder {source.name}:[/] {', '.join(files)}")
 
 
 def _made(out: RichConsole, done: Conversion) -> None:
