@@ -34,7 +34,7 @@ PARTS: dict[str, tuple[str, list[str], str]] = {
     ),
     "ws05-model-manager": (
         "Models: names, the built-in model, run",
-        ["workstreams/ws05-model-manager/**"],
+        ["workstreams/ws05-model-manager/**", "tools/stories/**"],
         "The model's name and what lies in the models folder (`lilims doctor` prints where it is).",
     ),
     "ws06-bench": (
@@ -55,7 +55,15 @@ PARTS: dict[str, tuple[str, list[str], str]] = {
     ),
     "ws10-ci": (
         "Continuous integration",
-        ["workstreams/ws10-ci/**", ".github/**", ".ci/**", "tools/ci/**"],
+        [
+            "workstreams/ws10-ci/**",
+            ".github/**",
+            ".ci/**",
+            "tools/ci/**",
+            ".pre-commit-config.yaml",
+            "hatch.toml",
+            "pyproject.toml",
+        ],
         "A link to the run, and the command that shows the same on your machine.",
     ),
     "ws11-agents": (

@@ -1,6 +1,7 @@
 """Records what transformers computes for the tiny random models that the tests convert.
 
-    hatch run parity:python tools/record_model_references.py
+    hatch run parity:python tools/record_model_references.py            every model
+    hatch run parity:python tools/record_model_references.py llama phi  these only
 
 For each model and scheme: logits of every position of one prompt; where all schemes are recorded also a greedy
 continuation. The weights that
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -150,12 +152,15 @@ def make_prompt(entry: dict[str, Any], length: int) -> list[int]:
 
 
 def main() -> None:
-    """Records every model of models.json."""
+    """Records models of models.json: those that are named, or every one."""
     import torch
     import transformers
 
     models = json.loads((REFERENCES / "models.json").read_text())["models"]
-    for name, entry in models.items():
+    if unknown := set(sys.argv[1:]) - set(models):
+        sys.exit(f"not in models.json: {', '.join(sorted(unknown))}")
+    for name in sys.argv[1:] or models:
+        entry = models[name]
         print(name)
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)

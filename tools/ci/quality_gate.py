@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lilims.conversion import Perplexity, convert, perplexity
-from lilims.conversion.quantize import Scheme
 from lilims.core.events import Event, listening
 from lilims.runtime import Model, load
 
@@ -55,7 +54,7 @@ class Subject:
     ids: Callable[[Model], list[int]]
     tokens: int
     window: int
-    bars: dict[Scheme, float | None]
+    bars: dict[str, float | None]
     optional: bool = False
 
 
@@ -96,7 +95,7 @@ class Result:
     """
 
     model: str
-    scheme: Scheme
+    scheme: str
     bits_per_weight: float
     perplexity: float
     change: float
@@ -115,7 +114,7 @@ def measure(name: str, subject: Subject, packages: Path) -> list[Result]:
     """Measures fp16 and each scheme with a bar. Packages are taken from `packages`/<model>-<scheme>, or made there."""
     results: list[Result] = []
     base: NDArray[np.float64] | None = None
-    schemes: list[Scheme] = ["fp16", *subject.bars]
+    schemes: list[str] = ["fp16", *subject.bars]
     for scheme in schemes:
         started = time.perf_counter()
         folder = packages / f"{name}-{scheme}"

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,9 @@ def make_readers(work: Path) -> list[Reader]:
         Reader("shard index", "json", "model.safetensors.index.json", _sharded(checkpoint, work), _read_tensors),
         Reader("config", "json", "config.json", checkpoint, _read_config),
         Reader("generation config", "json", "generation_config.json", checkpoint, _read_config),
+        Reader("gguf", "blob", "model.gguf", _gguf(work), _read_gguf),
+        Reader("imatrix", "blob", "i.dat", _schemes(checkpoint, work), _read_schemes),
+        Reader("recipe", "lines", "r.yaml", work / "schemes", _read_schemes),
         Reader("spec", "protobuf", SPEC, package, _read_package),
         Reader("blob", "blob", WEIGHTS, package, _read_package),
         Reader("package manifest", "json", "Manifest.json", package, _read_package),
@@ -153,6 +157,26 @@ def _sharded(checkpoint: Path, work: Path) -> Path:
     return folder
 
 
+def _gguf(work: Path) -> Path:
+    from .gguf_file import write_gguf
+
+    folder = work / "gguf"
+    folder.mkdir()
+    write_gguf(folder / "model.gguf")
+    return folder
+
+
+def _schemes(checkpoint: Path, work: Path) -> Path:
+    """The checkpoint with an importance matrix and a recipe."""
+    folder = _copy(checkpoint, work / "schemes")
+    data = struct.pack("<i", 2)
+    for name in (b"blk.0.attn_q.weight", b"output.weight"):
+        data += struct.pack("<i", len(name)) + name + struct.pack("<ii64f", 1, 64, *[1.0] * 64)
+    (folder / "i.dat").write_bytes(data)
+    (folder / "r.yaml").write_text("default: int4\ntensors:\n  embedding: int8\n  'layers.*.mlp.*': lut4-r8\n")
+    return folder
+
+
 _WORDS = ["Once upon a time there was a fox who ran over the hills and far away."] * 9
 _QUIET: dict[str, Any] = {"vocab_size": 320, "show_progress": False}
 
@@ -228,9 +252,30 @@ def _read_tensors(folder: Path) -> None:
 
 def _read_config(folder: Path) -> None:
     """What `convert` does before it writes anything."""
-    from lilims.conversion.pipeline import prepare
+    from lilims.conversion.prepare import prepare
 
     prepare(folder)
+
+
+def _read_schemes(folder: Path) -> None:
+    """What `convert` makes of them."""
+    from lilims.conversion.plan import make_plan, read_wishes
+    from lilims.conversion.prepare import prepare
+
+    given = prepare(folder)
+    wishes = read_wishes(recipe=folder / "r.yaml", imatrix=folder / "i.dat")
+    make_plan(wishes, given.spec, given.names)
+
+
+def _read_gguf(folder: Path) -> None:
+    """What `convert` reads: header, metadata, tokenizer, and every tensor's values and form."""
+    from lilims.conversion.prepare import prepare
+
+    given = prepare(folder / "model.gguf")
+    for name in given.checkpoint.names:
+        given.checkpoint.tensor(name)
+        if len(given.checkpoint.shape(name)) == 2 and given.checkpoint.keep is not None:
+            given.checkpoint.keep(name)
 
 
 def _read_package(folder: Path) -> None:
@@ -273,9 +318,8 @@ def _read_manifest(folder: Path) -> None:
 
     manifest = read_manifest(folder)
     verify_files(folder, manifest, verify="sizes")
-    package = folder / manifest.package
-    contract.check(manifest, contract.read_interfaces(package), package=package)
-    contract.decoder_shape(manifest, package=package)
+    contract.check_model(folder, manifest)
+    contract.decoder_shape(manifest, package=folder / manifest.package)
 
 
 def _read_tokenizer(folder: Path) -> None:
