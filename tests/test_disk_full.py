@@ -1,7 +1,7 @@
 """A full disk in the middle of a conversion: one line that says so, and nothing left of it.
 
 Two ways to fill it: a tiny tmpfs, where this user may mount one, and a limit on the size of a file (RLIMIT_FSIZE),
-which fails below Python and below coremltools' C++ writer alike.
+which no measuring of free space foresees.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lilims.core.settings import settings
 from .bad_input import checkpoints
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="coremltools 9 has no Windows build")
-SAYS = ("…: the disk is full", "…: cannot be written: …")
+SAYS = ("…: the disk has … free, the model takes …", "…: the disk is full", "…: cannot be written: …")
 WEIGHTS = Path("model.mlpackage/Data/com.apple.CoreML/weights/weight.bin")
 SPEC = Path("model.mlpackage/Data/com.apple.CoreML/model.mlmodel")
 
@@ -106,13 +106,30 @@ def tiny_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
-@pytest.mark.parametrize("tiny_disk", [4, 32, 96], indirect=True, ids=lambda size: f"{size} KiB")
-def test_a_full_disk(source: Path, tiny_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No room for a folder, for the weights, for the specification."""
+def fill(tiny_disk: Path, capsys: pytest.CaptureFixture[str], source: Path) -> list[str]:
+    """Converts onto the tiny disk; what is said. Nothing may be left there."""
     code = cli.run(["convert", str(source), "-o", str(tiny_disk / "out")])
     lines = capsys.readouterr().err.splitlines()
     assert code == 1
-    assert re.fullmatch(r"error: .*/disk/out: the disk is full", lines[0]), lines[0]
     assert lines[1:] == ["hint:  free some space or choose another place with -o"]
     assert list(tiny_disk.iterdir()) == []
+    return lines
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
+@pytest.mark.parametrize("tiny_disk", [4, 32, 96], indirect=True, ids=lambda size: f"{size} KiB")
+def test_too_small_a_disk(source: Path, tiny_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is measured before anything is written."""
+    said = fill(tiny_disk, capsys, source)[0]
+    assert re.fullmatch(r"error: .*/disk/out: the disk has \S+ \S+ free, the model takes \S+ kB", said), said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
+@pytest.mark.parametrize("tiny_disk", [4, 32, 96], indirect=True, ids=lambda size: f"{size} KiB")
+def test_a_disk_that_fills_up(
+    source: Path, tiny_disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room for a folder, for the weights, for the specification: others have written meanwhile."""
+    monkeypatch.setattr("lilims.conversion.pipeline.check_space", lambda _out, _needed: None)
+    said = fill(tiny_disk, capsys, source)[0]
+    assert re.fullmatch(r"error: .*/disk/out: the disk is full", said), said

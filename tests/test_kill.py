@@ -34,19 +34,19 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 from lilims.conversion import convert
 from lilims.conversion._quiet import quiet_coremltools
 with quiet_coremltools():
-    import lilims.conversion.emit.functions, lilims.conversion.emit.program
+    import lilims.conversion.emit.export, lilims.conversion.emit.functions
     import coremltools.converters.mil.converter
 import lilims.core.manifest, lilims.tokenizer.files
 if sys.platform == "linux":
     assert len(os.listdir("/proc/self/task")) == 1, "a thread runs: forking is not safe"
 print("ready", flush=True)
 for line in sys.stdin:
-    source, out, scheme, moment = line.rstrip("\\n").split("\\t")
+    source, out, scheme, resume, moment = line.rstrip("\\n").split("\\t")
     started = time.perf_counter()
     pid = os.fork()
     if pid == 0:
         signal.alarm(60)
-        convert(source, out, quantize=scheme, force=True)
+        convert(source, out, quantize=scheme, force=True, resume=bool(resume))
         os._exit(0)
     if moment:
         time.sleep(float(moment))
@@ -71,10 +71,14 @@ class Converter:
         assert self.process.stdout is not None
         return self.process.stdout.readline().rstrip("\n")
 
-    def convert(self, source: Path, out: Path, scheme: str, *, moment: float | None = None) -> tuple[bool, float]:
+    def convert(
+        self, source: Path, out: Path, scheme: str, *, moment: float | None = None, resume: bool = False
+    ) -> tuple[bool, float]:
         """Converts; whether it was killed before its end, and the seconds that it lived."""
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{source}\t{out}\t{scheme}\t{'' if moment is None else moment}\n")
+        self.process.stdin.write(
+            f"{source}\t{out}\t{scheme}\t{'yes' if resume else ''}\t{'' if moment is None else moment}\n"
+        )
         self.process.stdin.flush()
         status, seconds = self._line().split()
         assert int(status) in (0, signal.SIGKILL)
@@ -125,6 +129,24 @@ def test_killed_at_any_moment(converter: Converter, source: Path, tmp_path: Path
     converter.convert(source, out, "fp16")
     assert state(out) == "fp16"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["old", "out"]  # the leftovers of all kills are gone
+
+
+def test_killed_at_any_moment_and_gone_on(converter: Converter, source: Path, tmp_path: Path) -> None:
+    """With --resume: a conversion that is let live makes the same bytes, whatever the killed ones before it left."""
+    out = tmp_path / "out"
+    seconds = min(converter.convert(source, out, "int4")[1] for _ in range(2))
+    wanted = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    rng = random.Random(21)
+    for index in range(KILLS):
+        restore(out, None)
+        moment = seconds * (index + rng.random()) / KILLS
+        killed, _ = converter.convert(source, out, "int4", moment=moment, resume=True)
+        assert state(out) in ("nothing", "int4") if killed else state(out) == "int4", f"after {moment:.3f} s"
+        if index % 5 == 4:
+            converter.convert(source, out, "int4", resume=True)
+            found = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+            assert found == wanted, f"gone on after {moment:.3f} s"
+            assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def restore(out: Path, old: Path | None) -> None:
