@@ -149,7 +149,7 @@ def _copy(source: Path, target: Path) -> Path:
 
 
 def _sharded(checkpoint: Path, work: Path) -> Path:
-    from lilims.conversion.checkpoint import open_checkpoint
+    from lilims.conversion.sources.checkpoint import open_checkpoint
 
     folder = _copy(checkpoint, work / "sharded")
     index = {"weight_map": dict.fromkeys(open_checkpoint(checkpoint).names, "model.safetensors")}
@@ -243,7 +243,7 @@ def _pair(bpe: Path, work: Path) -> Path:
 
 
 def _read_tensors(folder: Path) -> None:
-    from lilims.conversion.checkpoint import open_checkpoint
+    from lilims.conversion.sources.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(folder)
     for name in checkpoint.names:
@@ -259,7 +259,7 @@ def _read_config(folder: Path) -> None:
 
 def _read_schemes(folder: Path) -> None:
     """What `convert` makes of them."""
-    from lilims.conversion.plan import make_plan, read_wishes
+    from lilims.conversion.policy.plan import make_plan, read_wishes
     from lilims.conversion.prepare import prepare
 
     given = prepare(folder)

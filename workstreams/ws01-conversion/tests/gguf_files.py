@@ -27,7 +27,7 @@ from gguf import (
 
 from lilims.context import RotaryParameters, inverse_frequencies
 from lilims.conversion.architectures import Config, architecture_for
-from lilims.conversion.checkpoint import Checkpoint
+from lilims.conversion.sources.checkpoint import Checkpoint
 from lilims.conversion.spec import DecoderSpec
 
 ARCHITECTURES = {  # model_type -> gguf's

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from lilims.conversion import convert, dry_run
-from lilims.conversion.checkpoint import Checkpoint
 from lilims.conversion.prepare import prepare
+from lilims.conversion.sources.checkpoint import Checkpoint
 from lilims.core.errors import CheckpointError, LilimsError, UnsupportedModelError, UsageError
 
 from .test_safetensors import write

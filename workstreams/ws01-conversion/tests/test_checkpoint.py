@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lilims.conversion.checkpoint import open_checkpoint
+from lilims.conversion.sources.checkpoint import open_checkpoint
 from lilims.core.errors import CheckpointError, LilimsError, UnsupportedModelError
 
 from .test_safetensors import write

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lilims.conversion import convert
-from lilims.conversion.checkpoint import open_checkpoint
+from lilims.conversion.sources.checkpoint import open_checkpoint
 from lilims.core.errors import CheckpointError, LilimsError, UnsupportedModelError, UsageError
 from lilims.core.events import Event, listening
 from lilims.core.manifest import read_manifest

@@ -13,10 +13,10 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lilims.conversion.checkpoint import open_checkpoint
 from lilims.conversion.gguf import is_gguf
 from lilims.conversion.gguf.header import read_header
 from lilims.conversion.prepare import prepare
+from lilims.conversion.sources.checkpoint import open_checkpoint
 from lilims.core.errors import CheckpointError, LilimsError, TokenizerError, UnsupportedModelError
 
 from .gguf_files import packer, write_gguf, write_vocabulary

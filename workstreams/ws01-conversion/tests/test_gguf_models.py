@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lilims.conversion import Conversion, convert
-from lilims.conversion.checkpoint import Checkpoint
 from lilims.conversion.random_checkpoint import write_random_checkpoint
+from lilims.conversion.sources.checkpoint import Checkpoint
 from lilims.core.errors import CheckpointError, UnsupportedModelError, UsageError
 from lilims.runtime import load
 from lilims.runtime.portable.decompress import blockwise_shift_scale

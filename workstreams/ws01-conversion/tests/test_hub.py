@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from lilims.conversion.checkpoint import open_checkpoint
-from lilims.conversion.hub import hub_name, wanted_files
+from lilims.conversion.sources.checkpoint import open_checkpoint
+from lilims.conversion.sources.hub import hub_name, wanted_files
 from lilims.core.errors import CheckpointError
 from lilims.core.manifest import read_manifest
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lilims.conversion import convert
-from lilims.conversion.imatrix import read_imatrix
-from lilims.conversion.plan import make_plan, read_wishes
+from lilims.conversion.policy.imatrix import read_imatrix
+from lilims.conversion.policy.plan import make_plan, read_wishes
 from lilims.conversion.prepare import prepare
 from lilims.core.errors import InputError, LilimsError
 from lilims.core.events import Event, listening

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from lilims.conversion import convert
-from lilims.conversion.plan import make_plan, read_wishes
+from lilims.conversion.policy.plan import make_plan, read_wishes
+from lilims.conversion.policy.profiles import PROFILES
 from lilims.conversion.prepare import prepare
-from lilims.conversion.profiles import PROFILES
 from lilims.conversion.quantize import parse_scheme
 from lilims.core.errors import InputError, UsageError
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lilims.conversion.checkpoint import open_checkpoint
-from lilims.conversion.pytorch import PyTorchFile
+from lilims.conversion.sources.checkpoint import open_checkpoint
+from lilims.conversion.sources.pytorch import PyTorchFile
 from lilims.core.errors import CheckpointError, LilimsError, MissingDependencyError, UnsupportedModelError
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from lilims.conversion import convert
-from lilims.conversion.resume import discard, partial
+from lilims.conversion.weights.resume import discard, partial
 from lilims.core.errors import QuantizationError, StorageError
 from lilims.core.events import Event, listening
 

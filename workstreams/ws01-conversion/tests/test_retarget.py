@@ -135,7 +135,7 @@ def test_what_is_no_model_of_ours(checkpoint_of: Callable[[str], Path], tmp_path
 
 def test_rows_that_go_elsewhere_are_refused(checkpoint_of: Callable[[str], Path], tmp_path: Path) -> None:
     from lilims.conversion._quiet import quiet_coremltools
-    from lilims.conversion.reshape import reshape
+    from lilims.conversion.reshape.program import reshape
 
     model = made(checkpoint_of("llama"), tmp_path / "model", 40)
     with quiet_coremltools():

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lilims.conversion.safetensors import SafetensorsFile, widened
+from lilims.conversion.sources.safetensors import SafetensorsFile, widened
 from lilims.core.errors import CheckpointError
 
 

@@ -13,7 +13,7 @@ import pytest
 from lilims.conversion import convert
 from lilims.conversion.prepare import prepare
 from lilims.conversion.quantize import parse_scheme, quantize
-from lilims.conversion.weights import padded
+from lilims.conversion.weights.tensors import padded
 from lilims.core.manifest import read_manifest
 from lilims.runtime import load
 

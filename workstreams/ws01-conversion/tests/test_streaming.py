@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from lilims.conversion import convert, weights
-from lilims.conversion.placing import outline, parts_of, place
 from lilims.conversion.quantize import parse_scheme, quantize
 from lilims.conversion.stored import Dense
-from lilims.conversion.streaming import AHEAD, Piece, Tensor, ordered
-from lilims.conversion.weight_file import WeightFile
+from lilims.conversion.weights.placing import outline, parts_of, place
+from lilims.conversion.weights.streaming import AHEAD, Piece, Tensor, ordered
+from lilims.conversion.weights.weight_file import WeightFile
 from lilims.core.errors import UsageError
 from lilims.core.events import Event, listening
 from lilims.runtime.portable.blob import BlobFile
@@ -160,7 +160,7 @@ def test_a_number_of_threads_that_makes_no_sense(tmp_path: Path, jobs: int) -> N
 def test_no_more_of_a_checkpoint_is_read_than_a_piece(
     checkpoint_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lilims.conversion.checkpoint import Checkpoint
+    from lilims.conversion.sources.checkpoint import Checkpoint
 
     sizes: list[int] = []
     read = Checkpoint.tensor

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lilims.conversion.weight_file import BITS, Mark, WeightFile, pack
+from lilims.conversion.weights.weight_file import BITS, Mark, WeightFile, pack
 from lilims.runtime.portable.blob import BlobFile
 
 DTYPES = {

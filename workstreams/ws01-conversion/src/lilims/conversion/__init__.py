@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .estimate import Estimate, dry_run
     from .evaluate import Perplexity, perplexity
     from .pipeline import Conversion, convert
-    from .retargeting import Retargeted, retarget
+    from .reshape.folder import Retargeted, retarget
     from .shapes import GraphOptions
 
 __all__ = [
@@ -34,11 +34,11 @@ _HOMES = {
     "Estimate": "estimate",
     "GraphOptions": "shapes",
     "Perplexity": "evaluate",
-    "Retargeted": "retargeting",
+    "Retargeted": "reshape.folder",
     "convert": "pipeline",
     "dry_run": "estimate",
     "perplexity": "evaluate",
-    "retarget": "retargeting",
+    "retarget": "reshape.folder",
     "supported": "architectures",
 }
 

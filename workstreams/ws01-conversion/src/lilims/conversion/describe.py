@@ -12,9 +12,9 @@ from pathlib import Path
 from lilims.core import manifest as m
 from lilims.core import version
 
-from .checkpoint import Checkpoint
-from .plan import Plan
+from .policy.plan import Plan
 from .shapes import PackagePlan, Shapes
+from .sources.checkpoint import Checkpoint
 from .spec import DecoderSpec
 
 __all__ = ["manifest_of", "metadata", "parameters"]

@@ -17,26 +17,26 @@ from lilims.core import manifest as m
 from lilims.core.errors import CheckpointError
 from lilims.core.files import read_json
 
-from .adapter import Adapter
 from .architectures import Architecture, Config, architecture_for
-from .checkpoint import require
 from .describe import metadata, parameters
 from .gguf import is_gguf
-from .hub import local
 from .packages import bytes_of
 from .pipeline import context_of
-from .placing import Placed
-from .plan import Plan, make_plan, read_wishes
+from .policy.plan import Plan, make_plan, read_wishes
+from .policy.profiles import ProfileName
 from .prepare import prepare, tokens_of
-from .profiles import ProfileName
 from .shapes import GraphOptions, PackagePlan, Shapes, plan_packages, plan_shapes
-from .sizes import place_all
+from .sources.adapter import Adapter
+from .sources.checkpoint import require
+from .sources.hub import local
+from .sources.tensor_files import SUFFIXES
 from .spec import DecoderSpec
 from .stored import Palettized, Stored
-from .streaming import AHEAD, default_jobs
-from .tensor_files import SUFFIXES
-from .weight_file import BITS, WeightFile
-from .weights import PIECE
+from .weights.placing import Placed
+from .weights.sizes import place_all
+from .weights.streaming import AHEAD, default_jobs
+from .weights.tensors import PIECE
+from .weights.weight_file import BITS, WeightFile
 from .writing import AttentionForm
 
 __all__ = ["Estimate", "Group", "dry_run", "estimate", "read_config"]

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from lilims.core import manifest as m
 from lilims.runtime.portable.blob import unpack
 
-from .placing import Part, Placed
 from .stored import Dense, Palettized, Quantized
-from .weight_file import ALIGNMENT, BITS, WeightFile
+from .weights.placing import Part, Placed
+from .weights.weight_file import ALIGNMENT, BITS, WeightFile
 
 __all__ = ["EMBEDDING_FILE", "bytes_of", "separate_functions", "take_over", "write_embedding"]
 

@@ -30,15 +30,15 @@ from lilims.core.files import new_directory
 from .describe import manifest_of, parameters
 from .fp16_scale import Fp16Scale, choose_scale, factors, read_scale, rescaled
 from .gguf import is_gguf
-from .hub import hub_name, local
-from .plan import Plan, make_plan, read_wishes
+from .policy.plan import Plan, make_plan, read_wishes
+from .policy.profiles import ProfileName
 from .prepare import Prepared, prepare
-from .profiles import ProfileName
-from .resume import Partial, discard, identity, partial
 from .shapes import GraphOptions, plan_shapes
-from .sizes import check_space, package_size
+from .sources.hub import hub_name, local
 from .spec import DecoderSpec
-from .streaming import MOST_JOBS, default_jobs
+from .weights.resume import Partial, discard, identity, partial
+from .weights.sizes import check_space, package_size
+from .weights.streaming import MOST_JOBS, default_jobs
 from .writing import AttentionForm, write_packages
 
 __all__ = ["AttentionForm", "Conversion", "context_of", "convert", "require_coremltools"]

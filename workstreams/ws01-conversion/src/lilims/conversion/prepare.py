@@ -15,9 +15,9 @@ from lilims.core.errors import CheckpointError, UnsupportedModelError, UsageErro
 from lilims.core.events import emit
 
 from .architectures import Architecture, Config, architecture_for
-from .checkpoint import Checkpoint, open_checkpoint
+from .sources.checkpoint import Checkpoint, open_checkpoint
 from .spec import DecoderSpec
-from .weights import check_checkpoint
+from .weights.tensors import check_checkpoint
 
 __all__ = ["Prepared", "prepare"]
 
@@ -59,7 +59,7 @@ def _adapt(
     checkpoint: Checkpoint, folder: Path, architecture: Architecture, spec: DecoderSpec, names: Mapping[str, str]
 ) -> None:
     """Lets the checkpoint take an adapter on, if all that it changes has a place of its own in the model."""
-    from .adapter import Adapter
+    from .sources.adapter import Adapter
 
     if checkpoint.kind != "huggingface":
         raise UsageError("--adapter goes with a Hugging Face checkpoint, not with GGUF", hint="convert the float model")

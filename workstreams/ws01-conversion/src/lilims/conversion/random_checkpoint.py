@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .architectures import Config, architecture_for
-from .weights import stored_shape
+from .weights.tensors import stored_shape
 
 __all__ = ["write_random_checkpoint"]
 

@@ -17,15 +17,15 @@ from lilims.core.events import emit
 
 from .describe import metadata
 from .packages import EMBEDDING_FILE, bytes_of, separate_functions, take_over, write_embedding
-from .placing import Placed
-from .plan import Plan
+from .policy.plan import Plan
 from .prepare import Prepared
-from .resume import Partial
 from .shapes import PackagePlan, Shapes, plan_packages
 from .stored import Stored
-from .streaming import write_tensors
-from .weight_file import WeightFile
-from .weights import pieces
+from .weights.placing import Placed
+from .weights.resume import Partial
+from .weights.streaming import write_tensors
+from .weights.tensors import pieces
+from .weights.weight_file import WeightFile
 
 __all__ = ["AttentionForm", "Written", "write_packages"]
 

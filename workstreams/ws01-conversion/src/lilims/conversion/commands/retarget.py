@@ -29,7 +29,7 @@ def command(model: str, context: int, output: Path | None, force: bool) -> None:
     from lilims.core.locate import locate
 
     from .._quiet import go_lean
-    from ..retargeting import retarget
+    from ..reshape.folder import retarget
 
     if cli.owns_process:
         go_lean()

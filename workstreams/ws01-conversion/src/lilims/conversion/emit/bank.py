@@ -14,8 +14,8 @@ import numpy as np
 from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.mil import types
 
-from ..placing import Part, Placed
 from ..stored import Dense, Palettized
+from ..weights.placing import Part, Placed
 
 __all__ = ["Bank", "offset_of"]
 

@@ -18,7 +18,7 @@ from coremltools.converters.mil.backend.mil.load import CoreMLProtoExporter, MIL
 from coremltools.converters.mil.mil import types
 from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
-from ..weight_file import WeightFile
+from ..weights.weight_file import WeightFile
 from .bank import offset_of
 
 __all__ = ["export", "forget_names"]

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from ..weight_file import WeightFile
+from ..weights.weight_file import WeightFile
 
 __all__ = ["PASSES", "only_function", "save", "serialize", "weights_path"]
 

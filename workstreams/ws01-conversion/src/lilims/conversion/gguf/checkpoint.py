@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lilims.core.errors import CheckpointError, UnsupportedModelError
 
 from ..architectures import Architecture
-from ..checkpoint import Checkpoint
+from ..sources.checkpoint import Checkpoint
 from .files import GGUFFiles
 from .header import MAGIC, TensorEntry
 from .kept import Kept, read_values, survey
@@ -29,7 +29,7 @@ from .tensors import EXPERTS, ROTARY_TENSORS, gguf_architecture
 from .vocabulary import read_vocabulary, write_tokenizer
 
 if TYPE_CHECKING:
-    from ..adapter import Adapter
+    from ..sources.adapter import Adapter
 
 __all__ = ["GGUFCheckpoint", "is_gguf"]
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lilims.core.errors import CheckpointError, MissingDependencyError
 
 from ..quantize import Scheme, quantize
-from ..safetensors import widened
+from ..sources.safetensors import widened
 from ..stored import Dense, Quantized, Stored
 from .blocks import BLOCKS, BlockType
 from .header import TYPES, TensorEntry

@@ -22,9 +22,9 @@ from lilims.core.files import read_json
 from .tensor_files import SUFFIXES, find_files, hash_of
 
 if TYPE_CHECKING:
+    from ..architectures import Architecture
+    from ..gguf.kept import Kept
     from .adapter import Adapter, Update
-    from .architectures import Architecture
-    from .gguf.kept import Kept
 
 __all__ = ["Checkpoint", "open_checkpoint", "require"]
 
@@ -157,7 +157,7 @@ def open_checkpoint(source: Path) -> Checkpoint:
         UnsupportedModelError: a kind of file that lilims does not read.
     """
     if source.is_file() and source.suffix not in SUFFIXES:
-        from .gguf import GGUFCheckpoint, is_gguf
+        from ..gguf import GGUFCheckpoint, is_gguf
 
         if is_gguf(source):
             return GGUFCheckpoint(source)

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from lilims.core.errors import CheckpointError, UnsupportedModelError
 
-from .architectures import Architecture
-from .checkpoint import Checkpoint
-from .fp16_scale import factors
-from .gguf.kept import Kept, padded_to
-from .plan import Plan
-from .quantize import quantize
-from .spec import DecoderSpec, TensorSource
-from .stored import Stored
+from ..architectures import Architecture
+from ..fp16_scale import factors
+from ..gguf.kept import Kept, padded_to
+from ..policy.plan import Plan
+from ..quantize import quantize
+from ..sources.checkpoint import Checkpoint
+from ..spec import DecoderSpec, TensorSource
+from ..stored import Stored
 from .streaming import Piece, Tensor
 
 __all__ = ["HEAD_ROWS", "PIECE", "check_checkpoint", "padded", "pieces", "stored_shape"]

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from lilims.core.console import bytes_text
 from lilims.core.errors import StorageError
 
+from ..policy.plan import Plan
+from ..quantize import Scheme
+from ..shapes import Shapes
+from ..spec import DecoderSpec
+from ..stored import Dense, Palettized, Quantized, Stored
 from .placing import Placed, place
-from .plan import Plan
-from .quantize import Scheme
-from .shapes import Shapes
-from .spec import DecoderSpec
-from .stored import Dense, Palettized, Quantized, Stored
+from .tensors import padded
 from .weight_file import WeightFile
-from .weights import padded
 
 __all__ = ["check_space", "form_of", "package_size", "place_all"]
 

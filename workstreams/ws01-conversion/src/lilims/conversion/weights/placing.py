@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .stored import Dense, Palettized, Stored
+from ..stored import Dense, Palettized, Stored
 from .weight_file import WeightFile
 
 __all__ = ["Part", "Placed", "outline", "parts_of", "place"]

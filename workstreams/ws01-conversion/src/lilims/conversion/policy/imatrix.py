@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from lilims.core.errors import InputError
 from lilims.core.events import emit
 
-from .gguf.header import read_header
-from .spec import DecoderSpec
+from ..gguf.header import read_header
+from ..spec import DecoderSpec
 
 __all__ = ["Imatrix", "read_imatrix"]
 

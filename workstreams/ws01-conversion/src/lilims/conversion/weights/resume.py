@@ -29,8 +29,8 @@ from lilims.core.events import emit
 from lilims.core.files import storage_errors
 from lilims.core.locks import exclusive
 
+from ..stored import Stored
 from .placing import Part, Placed
-from .stored import Stored
 from .weight_file import ALIGNMENT, Mark, WeightFile
 
 __all__ = ["Partial", "discard", "identity", "partial"]

@@ -16,8 +16,8 @@ from math import prod
 
 from lilims.core.events import emit
 
+from ..stored import Stored
 from .placing import Placed, place
-from .stored import Stored
 from .weight_file import WeightFile
 
 __all__ = ["AHEAD", "MOST_JOBS", "Piece", "Tensor", "default_jobs", "ordered", "write_tensors"]

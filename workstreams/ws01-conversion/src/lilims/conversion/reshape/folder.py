@@ -18,7 +18,7 @@ from lilims.core.events import emit
 from lilims.core.files import new_directory, sha256_file
 from lilims.core.integrity import verify_files
 
-from .shapes import round_up
+from ..shapes import round_up
 
 __all__ = ["Retargeted", "retarget"]
 
@@ -55,7 +55,7 @@ def retarget(model: str | Path, context: int, out: str | Path | None = None, *, 
         StorageError: the output exists (OutputExistsError), or cannot be written.
         MissingDependencyError: coremltools is not installed (there is none for Windows).
     """
-    from .pipeline import require_coremltools
+    from ..pipeline import require_coremltools
 
     folder = Path(model)
     if not (folder / m.FILE_NAME).is_file():
@@ -156,8 +156,8 @@ def _copy(folder: Path, made: Path, manifest: m.Manifest) -> None:
 
 def _reshape(path: Path, before: m.Manifest, after: m.Manifest) -> None:
     """Writes a package's specification anew with the rows of `after`."""
-    from ._quiet import quiet_coremltools
-    from .reshape import reshape
+    from .._quiet import quiet_coremltools
+    from .program import reshape
 
     with quiet_coremltools():
         from coremltools.proto import Model_pb2

@@ -23,7 +23,7 @@ from typing import Any
 from lilims.core.errors import InputError
 from lilims.core.strict_yaml import Document, parse
 
-from .quantize.scheme import GRAMMAR, GROUP_SIZES, Method, Scheme, parse_scheme
+from ..quantize.scheme import GRAMMAR, GROUP_SIZES, Method, Scheme, parse_scheme
 
 __all__ = ["Recipe", "Rule", "read_recipe"]
 

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from lilims.core.errors import InputError, UsageError
 from lilims.core.events import emit
 
+from ..quantize.scheme import GRAMMAR, GROUP_SIZES, Method, Scheme, parse_scheme
+from ..spec import DecoderSpec
 from .profiles import PROFILES, Profile, ProfileName
-from .quantize.scheme import GRAMMAR, GROUP_SIZES, Method, Scheme, parse_scheme
 from .recipe import Recipe, Rule, read_recipe
-from .spec import DecoderSpec
 
 if TYPE_CHECKING:
-    from .gguf.kept import Kept
+    from ..gguf.kept import Kept
     from .imatrix import Imatrix
 
 __all__ = ["Plan", "Wishes", "make_plan", "read_wishes"]

@@ -1,0 +1,1 @@
+"""Another context length for a finished model: only shapes change, the weights stay."""
