@@ -66,7 +66,7 @@ def evaluate(damage: Damage, says: str, text: str = "text.txt", *options: str, c
 c, p = checkpoints, packages
 CONVERT: dict[str, Case] = {
     "no folder": convert(nothing, "…: no such folder", source="nowhere"),
-    "a file": convert(nothing, "…: is a file; a checkpoint is a folder with config.json and safetensors",
+    "a file": convert(nothing, "…: is a file; a checkpoint is a folder with …",
                       source="{}/config.json"),
     "no config": convert(c.without("config.json"), "…config.json: no such file"),
     "config cut off": convert(c.text("config.json", '{"a": '), "…config.json: not valid JSON: …"),

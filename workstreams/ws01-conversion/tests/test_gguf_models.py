@@ -28,6 +28,7 @@ NOT_IN_GGUF = {"gpt_neo", "llama-dynamic"}  # llama.cpp knows neither
 CHANGED: dict[str, dict[str, Any]] = {  # what a GGUF file cannot say: its family takes one value for granted
     "llama-linear": {"hidden_act": "silu"},
     "gemma2": {"query_pre_attn_scalar": 24},
+    "qwen3_moe-raw": {"norm_topk_prob": True},
 }
 NAMES = [name for name in MODELS if name not in NOT_IN_GGUF]
 

@@ -100,11 +100,11 @@ def _load(path: Path) -> dict[str, Any]:
         raise MissingDependencyError(
             f"{path.name} is PyTorch's, and reading it needs torch", hint="pip install 'lilims-conversion[torch]'"
         ) from exc
-    import pickle
+    from pickle import UnpicklingError
 
     try:
         found = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
-    except pickle.UnpicklingError as exc:
+    except UnpicklingError as exc:
         raise UnsupportedModelError(
             "holds objects other than tensors, which would run code when read", where=path, hint=_SAVE
         ) from exc
