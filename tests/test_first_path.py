@@ -25,7 +25,7 @@ import json, resource, sys
 from lilims.runtime import load
 folder, prompt, count = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 model = load(folder, executor="portable", precision="exact")
-ids = [token.id for token in model.generate_tokens(prompt, max_tokens=count, stop_at_eos=False)]
+ids = [token.id for token in model.generate(prompt, max_tokens=count, ignore_eos=True)]
 if sys.platform == "linux":  # ru_maxrss is handed down to a new program by the process that started it; VmHWM is not
     status = dict(line.split(":", 1) for line in open("/proc/self/status"))
     peak = int(status["VmHWM"].split()[0]) * 1024

@@ -302,7 +302,10 @@ def test_commands_switch_telemetry_and_hubs_off_whatever_the_user_set(desk: Desk
 
 @no_conversion
 def test_the_library_leaves_the_home_alone_too(desk: Desk, conversion: tuple[Desk, Watched]) -> None:
-    """ONNX Runtime would keep a device id and a store of events there."""
+    """ONNX Runtime would keep a device id and a store of events there; lilims keeps graphs below its own folder."""
     code = f"from lilims.runtime import load; print(load({str(conversion[0].work / 'stories')!r}).logits([1, 2]).shape)"
+    own = Path(python(desk, "from lilims.core.paths import cache_dir; print(cache_dir())").stdout.strip())
     assert python(desk, code).stdout.startswith("(2, ")
-    assert list(desk.user.iterdir()) == []
+    assert [path for path in desk.user.rglob("*") if path.is_file() and not path.is_relative_to(own)] == []
+    assert python(desk, code, LILIMS_HOME=str(desk.work), LILIMS_CACHE_GB="0").stdout.startswith("(2, ")
+    assert list(desk.work.iterdir()) == []

@@ -137,7 +137,7 @@ def compare(path: Path, kind: str, work: Path) -> Result:
         for logits in (ours.logits, lambda window: their_logits(theirs, window))
     ]
     prompt = ours.tokenizer.encode(PROMPT)
-    mine = [t.id for t in ours.generate_tokens(prompt, max_tokens=CONTINUATION, stop_at_eos=False)]
+    mine = [t.id for t in ours.generate(prompt, max_tokens=CONTINUATION, ignore_eos=True, temperature=0)]
     other = their_greedy(theirs, prompt)
     same = next((i for i, (a, b) in enumerate(zip(mine, other, strict=True)) if a != b), CONTINUATION)
     return Result(kind, float(np.exp(nll[0])), float(np.exp(nll[1])), same)

@@ -23,8 +23,7 @@ import numpy as np
 from lilims.conversion.random_checkpoint import write_random_checkpoint
 
 REFERENCES = Path(__file__).parents[1] / "workstreams" / "ws01-conversion" / "tests" / "references"
-PROMPT, CONTINUATION = 28, 20  # tokens, for models of which a greedy continuation is recorded too
-POSITIONS = 48  # tokens of the prompt of the others
+POSITIONS, CONTINUATION = 48, 16  # tokens of a prompt, and of the greedy continuation of some models
 SCHEMES = ("fp16", "int8", "int4")
 MLP_WIDTHS = ("intermediate_size", "moe_intermediate_size", "n_inner", "ffn_dim")
 
@@ -105,7 +104,7 @@ def load_quantized(folder: Path, scheme: str) -> Any:
             values = parameter.numpy()
             if values.ndim < 2 and "gemma" in model.config.model_type:  # its norms are stored as 1 + w
                 stored = (values + 1).astype(np.float16).astype(np.float32) - 1
-            elif values.ndim < 2 or "wpe" in name or "mlp.gate.weight" in name:  # a router is not quantised
+            elif values.ndim < 2 or "norm" in name or "wpe" in name or "mlp.gate.weight" in name:  # nor a router
                 stored = quantized(values, "fp16")
             elif id(parameter) in transposed and "c_attn" in name:  # the fused projection is stored in three parts
                 stored = np.concatenate([quantized(p, scheme, padded) for p in np.split(values.T, 3)]).T
@@ -145,9 +144,9 @@ def reference(folder: Path, scheme: str, prompt: list[int], *, greedy: bool = Tr
     return {f"logits_{scheme}": logits, f"greedy_{scheme}": np.array(following, np.int32)}
 
 
-def make_prompt(entry: dict[str, Any], length: int) -> list[int]:
+def make_prompt(entry: dict[str, Any]) -> list[int]:
     """The prompt of a model: random ids from its seed."""
-    ids: list[int] = np.random.default_rng(entry["seed"]).integers(0, entry["config"]["vocab_size"], length).tolist()
+    ids: list[int] = np.random.default_rng(entry["seed"]).integers(0, entry["config"]["vocab_size"], POSITIONS).tolist()
     return ids
 
 
@@ -166,7 +165,7 @@ def main() -> None:
             folder = Path(scratch)
             write_random_checkpoint(entry["config"], folder, seed=entry["seed"])
             greedy = len(entry["schemes"]) > 1
-            prompt = make_prompt(entry, PROMPT if greedy else POSITIONS)
+            prompt = make_prompt(entry)
             arrays = {"prompt": np.array(prompt, np.int32)}
             for scheme in entry["schemes"]:
                 arrays |= reference(folder, scheme, prompt, greedy=greedy)

@@ -35,9 +35,7 @@ def sample(model: Model, *, sequences: int, length: int, seed: int) -> Iterator[
     if begin is None:
         raise ValueError(f"{model.manifest.name} has no BOS token to begin with")
     for index in range(sequences):
-        tokens = model.generate_tokens(
-            [begin], max_tokens=length - 1, temperature=1.0, seed=seed + index, stop_at_eos=False
-        )
+        tokens = model.generate([begin], max_tokens=length - 1, temperature=1.0, seed=seed + index, ignore_eos=True)
         yield [begin, *(token.id for token in tokens)]
 
 

@@ -29,7 +29,7 @@ TOLERANCE = 0.02  # RMS of the difference, as a share of the logits' standard de
 def greedy(model: Model, prompt: list[int]) -> list[int]:
     """Ids of the greedy continuation; prints what it says and how long it took."""
     start = time.perf_counter()
-    tokens = list(model.generate_tokens(prompt, max_tokens=TOKENS, stop_at_eos=False))
+    tokens = list(model.generate(prompt, max_tokens=TOKENS, ignore_eos=True, temperature=0))
     seconds = time.perf_counter() - start
     print(f"  {model.executor}: {seconds:.2f} s: {''.join(token.text for token in tokens)!r}")
     return [token.id for token in tokens]

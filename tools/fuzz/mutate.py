@@ -6,9 +6,12 @@ case is its seed.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import struct
+import warnings
+import zipfile
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -181,6 +184,47 @@ def _safetensors(data: bytes, rng: Random) -> bytes:
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
 
 
+def _torch(data: bytes, rng: Random) -> bytes:
+    """A member of the archive that torch.save() writes is damaged, mostly the pickle; checksums are put right."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as old:
+            members = {name: old.read(name) for name in old.namelist()}
+    except Exception:  # what was damaged before
+        return _flip(data, rng)
+    if not members:
+        return data
+    pickled = next((name for name in members if name.endswith("data.pkl")), min(members))
+    chosen = pickled if rng.random() < 0.7 else rng.choice(sorted(members))
+    action = rng.randrange(8)
+    if action == 0:
+        del members[chosen]
+    elif action == 1:
+        members[rng.choice((chosen + "x", "../" + chosen, "b/data.pkl", "archive/code/a.py"))] = members[chosen]
+    elif action == 2:
+        members[pickled] = _hostile(members[pickled], rng)
+    else:
+        members[chosen] = rng.choice((_flip, _flip, _delete, _repeat, _noise, _number, _truncate))(members[chosen], rng)
+    out = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w") as new:
+        warnings.simplefilter("ignore")  # of two members of one name
+        for name, raw in members.items():
+            new.writestr(name, raw)
+    return out.getvalue()
+
+
+def _hostile(data: bytes, rng: Random) -> bytes:
+    """A pickle with another number in the place of one, or that calls something that it should not."""
+    found = list(re.finditer(rb"K(.)|M(..)|J(....)", data, re.DOTALL))
+    if rng.random() < 0.7 and found:
+        place = rng.choice(found)
+        number = rng.choice((b"K\0", b"K\xff", b"M\xff\xff", b"J\xff\xff\xff\x7f", b"J\xff\xff\xff\xff",
+                             b"\x8a\x08" + (1 << 40).to_bytes(8, "little"), b"G\x7f\xf0\0\0\0\0\0\0"))  # fmt: skip
+        return data[: place.start()] + number + data[place.end() :]
+    called = rng.choice((b"builtins\nbytearray", b"torch\nFloatTensor", b"torch.storage\nUntypedStorage", b"os\nsystem",
+                         b"torch._utils\n_rebuild_sparse_tensor", b"collections\nCounter"))  # fmt: skip
+    return b"\x80\x02c" + called + b"\nJ\xff\xff\xff\x7f\x85R."
+
+
 # -- protobuf ----------------------------------------------------------------------------------------------------------
 
 Field = tuple[int, int, Any]  # number, wire type, value: an int, bytes or a list of fields
@@ -287,4 +331,5 @@ FORMATS: dict[str, tuple[Mutation, ...]] = {
     "lines": (*_BYTES, *[_lines] * 8),
     "safetensors": (*_BYTES, *[_safetensors] * 12),
     "protobuf": (*_BYTES, *[_protobuf] * 14),
+    "torch": (*_BYTES, *[_torch] * 14),
 }

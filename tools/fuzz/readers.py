@@ -5,6 +5,7 @@ Knows the packages' readers. Must not know how files are damaged (mutate.py) or 
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import os
@@ -70,8 +71,56 @@ def make_readers(work: Path) -> list[Reader]:
         Reader("vocab", "json", "vocab.json", _pair(bpe, work), _read_tokenizer),
         Reader("merges", "lines", "merges.txt", work / "pair", _read_tokenizer),
         Reader("tokenizer config", "json", "tokenizer_config.json", work / "pair", _read_tokenizer),
+        Reader("chat template", "lines", "chat_template.jinja", work / "pair", _read_chat),
+        Reader("sampling defaults", "json", "generation_config.json", work / "pair", _read_chat),
     ]
-    return readers + list(_architectures(work)) + list(_others(work))
+    return (
+        readers
+        + list(_adapters(checkpoint, work))
+        + list(_pickles(checkpoint, work))
+        + [*_architectures(work), *_others(work)]
+    )
+
+
+def _adapters(checkpoint: Path, work: Path) -> Iterator[Reader]:
+    """A LoRA adapter of the checkpoint: its tensors, its config."""
+    import numpy as np
+
+    from lilims.conversion.sources.checkpoint import open_checkpoint
+
+    folder = _copy(checkpoint, work / "adapted")
+    module = "model.layers.0.self_attn.q_proj"
+    out, width = open_checkpoint(checkpoint).shape(f"{module}.weight")
+    shapes = {"lora_A": (4, width), "lora_B": (out, 4)}
+    header, data = {}, b""
+    for name, shape in shapes.items():
+        raw = np.full(shape, 0.25, "<f4").tobytes()
+        place = [len(data), len(data) + len(raw)]
+        header[f"base_model.model.{module}.{name}.weight"] = {"dtype": "F32", "shape": shape, "data_offsets": place}
+        data += raw
+    encoded = json.dumps(header).encode()
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(encoded)) + encoded + data)
+    config = {
+        "peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "use_rslora": True, "fan_in_fan_out": False,
+        "rank_pattern": {"v_proj": 2}, "alpha_pattern": {"q_proj": 16}, "modules_to_save": None, "use_dora": False,
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    yield Reader("adapter", "safetensors", "adapter_model.safetensors", folder, _read_adapted)
+    yield Reader("adapter config", "json", "adapter_config.json", folder, _read_adapted)
+
+
+def _pickles(checkpoint: Path, work: Path) -> Iterator[Reader]:
+    """The checkpoint as torch.save() writes it, where torch is installed."""
+    if importlib.util.find_spec("torch") is None:
+        return
+    import torch
+
+    from lilims.conversion.sources.checkpoint import open_checkpoint
+
+    folder, source = _copy(checkpoint, work / "pickled"), open_checkpoint(checkpoint)
+    (folder / "model.safetensors").unlink()
+    torch.save({name: torch.from_numpy(source.tensor(name)) for name in source.names}, folder / "pytorch_model.bin")
+    yield Reader("pytorch", "torch", "pytorch_model.bin", folder, _read_tensors)
 
 
 def _architectures(work: Path) -> Iterator[Reader]:
@@ -236,7 +285,31 @@ def _pair(bpe: Path, work: Path) -> Path:
     added = {str(len(model["vocab"])): {"content": "<pad>", "special": True, "lstrip": False}}
     config = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>", "added_tokens_decoder": added}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "chat_template.jinja").write_text(_TEMPLATE)
+    sampling = {"eos_token_id": [0, 3], "do_sample": True, "temperature": 0.7, "top_k": 20, "top_p": 0.8, "min_p": 0.0}
+    (folder / "generation_config.json").write_text(json.dumps(sampling))
     return folder
+
+
+_TEMPLATE = """\
+{%- set ns = namespace(last=-1, text='') %}
+{%- macro shown(content, mark='<s>') %}{{- mark ~ content | trim }}{%- endmacro %}
+{%- if tools %}{{- "Tools:" }}{%- for tool in tools %}{{- "\\n" + (tool | tojson(indent=2)) }}{%- endfor %}{%- endif %}
+{%- for message in messages[::-1] if message.role == 'user' %}{%- set ns.last = loop.index0 %}{%- endfor %}
+{%- for message in messages %}
+    {%- if loop.first and message['role'] == 'system' %}{{- message.content }}{%- continue %}{%- endif %}
+    {%- if message.content is string and '</think>' in message.content %}
+        {%- set parts = message.content.split('</think>') %}
+        {{- shown(parts[-1].lstrip('\\n'), mark='<think>') }}
+    {%- elif message.role not in ['user', 'assistant'] %}
+        {{- raise_exception('no role ' ~ message.role) }}
+    {%- else %}
+        {{- shown(message.content) + message.get('name', '') | default('', true) }}
+    {%- endif %}
+    {%- set ns.text = ns.text ~ message.content[2:9] | replace('a', 'b') | upper ~ loop.index * 3 %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- ns.text.join(['assistant', '\\n']) }}{%- endif %}
+"""
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -246,6 +319,15 @@ def _read_tensors(folder: Path) -> None:
     from lilims.conversion.sources.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(folder)
+    for name in checkpoint.names:
+        checkpoint.tensor(name)
+
+
+def _read_adapted(folder: Path) -> None:
+    """The merged tensors."""
+    from lilims.conversion.prepare import prepare
+
+    checkpoint = prepare(folder, adapters=[folder]).checkpoint
     for name in checkpoint.names:
         checkpoint.tensor(name)
 
@@ -333,3 +415,14 @@ def _read_tokenizer(folder: Path) -> None:
     for token in (*ids[:20], 3, 0):
         stream.push(token)
     stream.finish()
+
+
+def _read_chat(folder: Path) -> None:
+    from lilims.tokenizer import Tokenizer, generation_defaults
+
+    tokenizer = Tokenizer.load(folder)
+    generation_defaults(folder)
+    messages = [{"role": "system", "content": TEXT}, {"role": "user", "content": "Hi"}]
+    messages += [{"role": "assistant", "content": "<think>a</think>Yo<|endoftext|>"}, {"role": "user", "content": TEXT}]
+    tokenizer.encode_chat(messages)
+    tokenizer.apply_chat_template(messages, tools=[{"type": "function", "function": {"name": "f"}}])

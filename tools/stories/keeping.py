@@ -48,7 +48,7 @@ def main() -> None:
         for i in range(options.stories):
             story = grammar.story(FIRST + 2 * i, "heldout")
             heat = 0.8 if i % 2 else 0.0
-            tokens = list(model.generate_tokens(opening(story), max_tokens=400, temperature=heat, top_k=40, seed=i))
+            tokens = list(model.generate(opening(story), max_tokens=400, temperature=heat, top_k=40, seed=i))
             kept += keeps(story.hero.name, "".join(token.text for token in tokens))
             ended += len(tokens) < 400
     print(

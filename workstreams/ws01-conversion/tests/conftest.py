@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from lilims.conversion.random_checkpoint import write_random_checkpoint
+from lilims.core.settings import settings
 
 if sys.platform == "win32":  # coremltools 9 has no Windows build: there is nothing to convert with
     collect_ignore_glob = ["*.py"]
@@ -38,6 +39,29 @@ def reference(name: str) -> Reference:
     """The recorded reference of a tiny model."""
     with np.load(REFERENCES / f"{name}.npz") as arrays:
         return Reference(name, MODELS[name]["config"], MODELS[name]["seed"], dict(arrays))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """A safetensors file of float32 tensors."""
+    header: dict[str, Any] = {}
+    data = b""
+    for name, values in tensors.items():
+        raw = values.astype("<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    encoded = json.dumps(header).encode()
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + data)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of data of its own: the executor keeps graphs there."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("LILIMS_HOME", str(folder))
+        settings.cache_clear()
+        yield folder
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from lilims.conversion.prepare import prepare
 from lilims.conversion.sources.checkpoint import Checkpoint
 from lilims.core.errors import CheckpointError, LilimsError, UnsupportedModelError, UsageError
 
-from .test_safetensors import write
+from .conftest import write_tensors
 
 Q, DOWN = "model.layers.1.self_attn.q_proj", "model.layers.0.mlp.down_proj"  # of `llama`: 96×64 and 64×112
 CONFIG: dict[str, Any] = {
@@ -32,13 +32,7 @@ CONFIG: dict[str, Any] = {
 def write_adapter(folder: Path, tensors: dict[str, np.ndarray], **config: Any) -> Path:
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({**CONFIG, **config}))
-    header: dict[str, Any] = {}
-    data = b""
-    for name, values in tensors.items():
-        raw = values.astype("<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    write(folder / "adapter_model.safetensors", header, data)
+    write_tensors(folder / "adapter_model.safetensors", tensors)
     return folder
 
 
@@ -151,6 +145,7 @@ BAD: dict[str, tuple[dict[str, np.ndarray], dict[str, Any], type[LilimsError], s
     "rank": (pair(Q, 96, 64), {"r": 8}, CheckpointError, "has rank 4, adapter_config.json says 8"),
     "no rank": (pair(Q, 96, 64), {"r": None}, CheckpointError, "'r' must be a positive number"),
     "alpha": (pair(Q, 96, 64), {"lora_alpha": "much"}, CheckpointError, "'lora_alpha' must be a positive number"),
+    "scale as text": (pair(Q, 96, 64), {"use_rslora": "no"}, CheckpointError, "'use_rslora' must be true or false"),
     "deeper model": (K_OF_ANOTHER, {}, CheckpointError, "layers.7.self_attn.q_proj', which the model does not have"),
     "wider model": (pair(Q, 128, 64), {}, CheckpointError, r"shape \[96, 64\] by one of \[128, 64\]: .* is for 'a/b'"),
     "nameless": (pair(Q, 9, 9), {"base_model_name_or_path": None}, CheckpointError, "the adapter is for another model"),
@@ -168,6 +163,21 @@ def test_what_does_not_fit_is_named(tmp_path: Path, checkpoint_of: Callable[[str
         adapted(checkpoint_of("llama"), write_adapter(tmp_path / "a", tensors, **config))
     assert str(tmp_path / "a") in str(caught.value.where)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("alpha", "values", "message"),
+    [(9e8, 3e38, "an adapter makes values of tensor .*q_proj.weight' infinite"), (1, np.nan, "lora_A.*holds NaN")],
+    ids=["huge alpha", "NaN"],
+)
+def test_values_that_are_no_numbers(
+    tmp_path: Path, checkpoint_of: Callable[[str], Path], alpha: float, values: float, message: str
+) -> None:
+    tensors = pair(Q, 96, 64)
+    tensors[f"base_model.model.{Q}.lora_A.weight"][1, 3] = values
+    found = adapted(checkpoint_of("llama"), write_adapter(tmp_path / "a", tensors, lora_alpha=alpha))
+    with pytest.raises(CheckpointError, match=message):
+        found.tensor(f"{Q}.weight")
 
 
 def test_a_head_that_is_the_embedding(tmp_path: Path, checkpoint_of: Callable[[str], Path]) -> None:
@@ -200,13 +210,7 @@ def test_the_package_is_that_of_the_merged_model(tmp_path: Path, checkpoint_of: 
     folder = write_adapter(tmp_path / "stories", tensors)
     found = adapted(checkpoint_of("llama"), folder)
     merged = Path(shutil.copytree(checkpoint_of("llama"), tmp_path / "merged"))
-    header: dict[str, Any] = {}
-    data = b""
-    for name in found.names:
-        raw = found.tensor(name).tobytes()
-        header[name] = {"dtype": "F32", "shape": found.shape(name), "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    write(merged / "model.safetensors", header, data)
+    write_tensors(merged / "model.safetensors", {name: found.tensor(name) for name in found.names})
     first = convert(checkpoint_of("llama"), tmp_path / "first", adapters=[folder]).manifest
     second = convert(merged, tmp_path / "second").manifest
     weights = "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"

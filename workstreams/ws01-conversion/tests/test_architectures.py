@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lilims.conversion.architectures import Config, architecture_for, supported
-from lilims.conversion.spec import DecoderSpec
+from lilims.conversion.spec import DecoderSpec, Experts
 from lilims.core.errors import CheckpointError, LilimsError, UnsupportedModelError
 from lilims.core.testing import test_data
 
@@ -37,11 +37,11 @@ def test_every_role_has_a_source(name: str) -> None:
 @pytest.mark.parametrize("name", supported())
 def test_every_table_entry_is_a_role_of_some_config(name: str) -> None:
     switches: list[dict[str, Any]] = [{}, {"tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True}]
-    if name.startswith(("gemma", "phi3")):
-        del switches[1]["attention_bias"]  # they refuse it
+    if name == "phi3":
+        del switches[1]["attention_bias"]  # it refuses it
     specs = [spec_of(model, **switch) for model in models_of(name) for switch in switches]
     roles = {re.sub(r"^layers\.\d+\.", "", role) for spec in specs for role, _ in spec.roles()}
-    roles = {re.sub(r"experts\.\d+\.", "experts.", role) for role in roles}
+    roles = {re.sub(r"(experts|_norm)\.\d+\.", r"\1.", role) for role in roles}
     assert set(architecture_for({"model_type": name}, WHERE).tensors) == roles
 
 
@@ -88,8 +88,25 @@ BAD: dict[str, tuple[str, dict[str, Any], type[LilimsError], str]] = {
     "unknown rope": ("llama", {"rope_scaling": {"rope_type": "new"}}, UnsupportedModelError, "new"),
     "negative eps": ("llama", {"rms_norm_eps": -1.0}, CheckpointError, "'rms_norm_eps'"),
     "flag as text": ("llama", {"attention_bias": "yes"}, CheckpointError, "'attention_bias'"),
-    "tensor parallel": ("llama", {"pretraining_tp": 2}, UnsupportedModelError, "'pretraining_tp' is 2"),
-    "gpt2 by layer index": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, UnsupportedModelError, "inverse_layer"),
+    "local layers without a window": (
+        "qwen3",
+        {"layer_types": ["sliding_attention", "full_attention"], "use_sliding_window": False},
+        CheckpointError,
+        "'sliding_window' is null",
+    ),
+    "first local layer as text": (
+        "qwen2",
+        {"use_sliding_window": True, "max_window_layers": "1"},
+        CheckpointError,
+        "'max_window_layers'",
+    ),
+    "unknown kind of layer": ("qwen2", {"layer_types": ["a", "b"]}, UnsupportedModelError, "'layer_types' has 'a'"),
+    "too few kinds": ("smollm3-window", {"layer_types": ["full_attention"]}, CheckpointError, "'layer_types'"),
+    "dense layers as a number": ("qwen3_moe", {"mlp_only_layers": 3}, CheckpointError, "'mlp_only_layers'"),
+    "gemma3 soft-cap": ("gemma3_text", {"attn_logit_softcapping": 50.0}, UnsupportedModelError, "attn_logit_soft"),
+    "gemma seeing ahead": ("gemma", {"use_bidirectional_attention": True}, UnsupportedModelError, "bidirectional"),
+    "gpt2 with an encoder": ("gpt2", {"add_cross_attention": True}, UnsupportedModelError, "cross_attention"),
+    "norms as text": ("cohere", {"use_qk_norm": "yes"}, CheckpointError, "'use_qk_norm'"),
     "gpt2 odd heads": ("gpt2", {"n_head": 5}, CheckpointError, "not a multiple of 5"),
     "neo layer kinds": ("gpt_neo", {"attention_types": [[["global", "odd"], 2]]}, UnsupportedModelError, "'odd'"),
     "neo kinds in lists": ("gpt_neo", {"attention_types": [[[["global"]], 4]]}, UnsupportedModelError, "unknown kind"),
@@ -102,6 +119,79 @@ BAD: dict[str, tuple[str, dict[str, Any], type[LilimsError], str]] = {
     ),
     "neo nonsense": ("gpt_neo", {"attention_types": 7}, CheckpointError, "'attention_types'"),
 }
+
+
+WINDOWS: dict[str, tuple[str, dict[str, Any], list[int | None]]] = {
+    "qwen2 from a layer on": ("qwen2-window", {}, [None, 9, 9]),
+    "qwen2 off": ("qwen2-window", {"use_sliding_window": False}, [None] * 3),
+    "qwen2 beyond its layers": ("qwen2-window", {"max_window_layers": None}, [None] * 3),
+    "qwen3 by kinds": ("qwen3-window", {}, [7, None, 7]),
+    "qwen3 everywhere": ("qwen3-window", {"layer_types": None, "max_window_layers": 0}, [7] * 3),
+    "qwen3_moe": ("qwen3_moe-mixed", {}, [11] * 3),
+    "qwen3_moe off": ("qwen3_moe-mixed", {"use_sliding_window": False}, [None] * 3),
+    "smollm3 without rotary": ("smollm3-window", {}, [None, 10, None, 10]),
+    "smollm3 without a window": ("smollm3-window", {"sliding_window": None}, [None] * 4),
+    "mixtral": ("mixtral-window", {}, [9, 9]),
+    "mistral null": ("mistral", {"sliding_window": None}, [None] * 2),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows_of_layers(name: str) -> None:
+    model, changes, wanted = WINDOWS[name]
+    assert [layer.attention.window for layer in spec_of(model, **changes).layers] == wanted
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma2", "exaone4"])
+def test_a_window_that_is_not_given_is_transformers_default(name: str) -> None:
+    config = {key: value for key, value in MODELS[name]["config"].items() if key != "sliding_window"}
+    spec = architecture_for(config, WHERE).spec(Config(config, WHERE))
+    assert spec.layers[0].attention.window == 4096
+
+
+def test_qwen3_moe_has_experts_in_some_layers() -> None:
+    def kinds(**changes: Any) -> list[bool]:
+        return [isinstance(layer.mlp, Experts) for layer in spec_of("qwen3_moe-mixed", **changes).layers]
+
+    assert kinds() == [True, False, True]
+    assert kinds(mlp_only_layers=[], decoder_sparse_step=2) == [False, True, False]
+
+
+def test_gpt2_scales_by_layer() -> None:
+    assert [layer.attention.scale for layer in spec_of("gpt2-scaled").layers] == [1, 1 / 2, 1 / 3]
+
+
+# Fields of transformers' configs that no decoder's result depends on, and those that only count beside another one.
+NO_MATTER = re.compile(
+    r".*drop.*|.*pdrop|.*_token_id|initializer_range|use_cache|summary_.*|output_router_logits|router_aux_loss_coef|"
+    r"router_jitter_noise|is_decoder|pretraining_tp|reorder_and_upcast_attn"
+)
+OTHER_VALUES: tuple[Any, ...] = (True, False, 2, 3, 0.5, "relu", "gelu", None)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", [name for name in supported() if name != "exaone"])  # not in transformers
+def test_every_key_of_a_config_changes_something_or_is_refused(name: str) -> None:
+    from transformers import CONFIG_MAPPING
+
+    fields = {f.name for f in dataclasses.fields(CONFIG_MAPPING[name])} & set(CONFIG_MAPPING[name].__annotations__)
+    bases: list[tuple[str, dict[str, Any]]] = [(model, {}) for model in models_of(name)]
+    bases += [(model, {"layer_types": None}) for model, _ in bases]  # which other keys stand behind
+
+    def matters(key: str) -> bool:
+        for model, base in bases:
+            spec = spec_of(model, **base)
+            for value in OTHER_VALUES:
+                try:
+                    changed = spec_of(model, **{**base, key: value})
+                except LilimsError:
+                    return True
+                if changed != spec:
+                    return True
+        return False
+
+    assert len(fields) > 10
+    assert [key for key in sorted(fields) if not NO_MATTER.fullmatch(key) and not matters(key)] == []
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -87,9 +87,18 @@ def test_options_that_do_not_exist(source: Path, tmp_path: Path, options: dict[s
 
 
 def test_companions_are_copied_and_the_manifest_reads_them(source: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    import lilims.tokenizer
+
     (source / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, 7], "bos_token_id": 3}))
     (source / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# A model\n")
     (source / "LICENSE").write_text("the text")
+    library = Tokenizer(models.BPE(vocab={"a": 0, "b": 1}, merges=[]))
+    library.save(str(source / "tokenizer.json"))
+    (source / "chat_template.jinja").write_text("plain")
+    (source / "additional_chat_templates").mkdir()
+    (source / "additional_chat_templates" / "tool_use.jinja").write_text("with tools")
     folder = convert(source, tmp_path / "out", context=40, name="mine").folder
     manifest = read_manifest(folder)
     assert (manifest.name, manifest.licence, manifest.context) == ("mine", "apache-2.0", 40)
@@ -99,6 +108,11 @@ def test_companions_are_copied_and_the_manifest_reads_them(source: Path, tmp_pat
     assert manifest.state.shape[2] == 128  # 40 of context, 64 of scratch, rounded up to 32
     assert (folder / "LICENSE").read_text() == "the text"
     assert "generation_config.json" in manifest.files
+    assert "additional_chat_templates/tool_use.jinja" in manifest.files
+    tokenizer = lilims.tokenizer.Tokenizer.load(folder)
+    assert tokenizer.eos_ids == (5, 7)
+    messages = [{"role": "user", "content": "Hi"}]
+    assert [tokenizer.apply_chat_template(messages, tools=tools) for tools in (None, [])] == ["plain", "with tools"]
 
 
 def test_events_tell_what_happened(source: Path, tmp_path: Path) -> None:

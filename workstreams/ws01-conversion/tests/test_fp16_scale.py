@@ -24,7 +24,7 @@ from .test_reference import relative_rms
 
 # For each a tensor that writes the stream, and how much larger it has to be for fp16 to overflow.
 INFLATED = {
-    "llama": ("model.layers.1.mlp.down_proj.weight", 2e5),
+    "llama": ("model.layers.1.mlp.down_proj.weight", 1.5e5),
     "gemma3_text": ("model.layers.0.post_feedforward_layernorm.weight", 3e4),
 }
 

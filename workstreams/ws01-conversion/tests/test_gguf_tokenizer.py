@@ -81,7 +81,7 @@ def test_qwen2_splits_as_its_own_files_do(tmp_path: Path) -> None:
     for text in [*texts.split("\n__ggml_vocab_test__\n"), "I'LL 2345 cafe\u0301 <|im_start|>user\n"]:
         for special in (False, True):
             assert ours.encode(text, parse_special=special) == theirs.encode(text, parse_special=special), text
-    assert ours.eos_ids == theirs.eos_ids
+    assert ours.end_of_turn_ids == theirs.end_of_turn_ids
 
 
 @pytest.mark.parametrize("pre", KINDS)

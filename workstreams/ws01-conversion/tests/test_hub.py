@@ -76,14 +76,18 @@ def test_a_path_that_is_not_there_says_how_the_hub_is_named(tmp_path: Path) -> N
 
 REPOSITORY = [
     ".gitattributes", "README.md", "LICENSE", "config.json", "generation_config.json", "modeling_x.py",
-    "tokenizer.json", "tokenizer_config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+    "tokenizer.json", "tokenizer_config.json", "additional_chat_templates/tool_use.jinja",
+    "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
     "model.safetensors.index.json", "pytorch_model.bin", "consolidated.safetensors", "onnx/model.onnx",
     "original/model.safetensors", "model.gguf", "tf_model.h5", "../config.json",
 ]  # fmt: skip
 
 
 def test_only_what_a_conversion_needs() -> None:
-    small = ["LICENSE", "README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+    small = [
+        "LICENSE", "README.md", "additional_chat_templates/tool_use.jinja", "config.json", "generation_config.json",
+        "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
     assert wanted_files(REPOSITORY) == sorted(small + shards)
     assert wanted_files(REPOSITORY, weights=False) == small

@@ -26,6 +26,13 @@ def archive(path: Path, members: dict[str, bytes], compression: int = zipfile.ZI
     return path
 
 
+def calling(name: str, argument: int = 1 << 33) -> dict[str, bytes]:
+    """An archive whose pickle calls module.name with a number: b"c" names, b"K.." gives, b"R" calls."""
+    module, _, attribute = name.rpartition(".")
+    raw = pickle.dumps(argument, protocol=2)[2:-1]
+    return {"a/data.pkl": f"\x80\x02c{module}\n{attribute}\n".encode("latin-1") + raw + b"\x85R.", "a/version": b"3"}
+
+
 LIKE_TORCH = {"archive/data.pkl": pickle.dumps({}), "archive/version": b"3\n"}
 
 
@@ -50,6 +57,24 @@ BAD: dict[str, tuple[Callable[[Path], object], type[LilimsError], str]] = {
     ),
     "no pickle": (lambda p: archive(p, {"archive/version": b"3"}), CheckpointError, "not one data.pkl"),
     "two pickles": (lambda p: archive(p, {"a/data.pkl": b"", "b/data.pkl": b""}), CheckpointError, "not one data.pkl"),
+    **{
+        name: (
+            lambda p, name=name: archive(p, calling(name)),
+            UnsupportedModelError,
+            f"other than tensors .{' '.join(name.rsplit('.', 1))}",
+        )
+        for name in ("builtins.bytearray", "torch.FloatTensor", "torch.storage.UntypedStorage", "os.system")
+    },
+    "pickle that breaks off": (
+        lambda p: archive(p, {"a/data.pkl": pickle.dumps({"a": 1})[:-3]}),
+        CheckpointError,
+        "its pickle breaks off",
+    ),
+    "endless pickle": (
+        lambda p: archive(p, {"a/data.pkl": b"\x80\x02" + b"N0" * (1 << 20) + b"N."}),
+        CheckpointError,
+        "longer than a state dict's",
+    ),
     "compressed": (
         lambda p: archive(p, {**LIKE_TORCH, "archive/data/0": bytes(1 << 20)}, zipfile.ZIP_DEFLATED),
         UnsupportedModelError,
@@ -216,6 +241,22 @@ def test_a_tensor_that_claims_more_than_its_file(tmp_path: Path, size: int) -> N
     archive(path, members)
     with pytest.raises(CheckpointError, match="torch cannot read it"):
         PyTorchFile(path)
+
+
+@pytest.mark.parity
+def test_a_tensor_that_repeats_its_storage(tmp_path: Path) -> None:
+    """Strides of 0 make terabytes of four bytes; what is a view, or has two names, is read."""
+    import torch
+
+    torch.save({"w": torch.zeros(1).expand(1 << 20, 1 << 20)}, tmp_path / "model.bin")
+    with pytest.raises(CheckpointError, match=r"'w' has shape \[1048576, 1048576\], more than its storage holds"):
+        PyTorchFile(tmp_path / "model.bin")
+    whole = torch.arange(12.0).reshape(3, 4)
+    torch.save({"a": whole, "b": whole, "turned": whole.T, "part": whole[1:, ::2]}, tmp_path / "views.bin")
+    found = PyTorchFile(tmp_path / "views.bin")
+    np.testing.assert_array_equal(found.tensor("turned"), whole.numpy().T)
+    np.testing.assert_array_equal(found.tensor("part"), whole.numpy()[1:, ::2])
+    np.testing.assert_array_equal(found.tensor("a"), found.tensor("b"))
 
 
 @pytest.mark.parity

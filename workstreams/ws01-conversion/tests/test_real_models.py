@@ -49,9 +49,7 @@ def test_stories260k_greedy_text(loaded: Loaded) -> None:
     recorded = json.loads((test_data("models/stories260K") / "greedy_200.json").read_text())
     model = loaded("stories260K", "fp16")
     prompt, wanted = recorded["prompt_ids"], recorded["greedy_ids"]
-    found = prompt + [
-        t.id for t in model.generate_tokens(prompt, max_tokens=len(wanted) - len(prompt), stop_at_eos=False)
-    ]
+    found = prompt + [t.id for t in model.generate(prompt, max_tokens=len(wanted) - len(prompt), ignore_eos=True)]
     if found != wanted:
         at = next(i for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
         row = np.sort(model.logits(wanted[:at])[-1])[::-1]
@@ -120,7 +118,7 @@ def test_gpt_nano_sort_sorts(loaded: Loaded, scheme: str, step: int) -> None:
     model = loaded("gpt-nano-sort", scheme)
     wrong = []
     for letters in list(itertools.product(range(3), repeat=6))[::step]:
-        found = [t.id for t in model.generate_tokens(list(letters), max_tokens=6, stop_at_eos=False)]
+        found = [t.id for t in model.generate(list(letters), max_tokens=6, ignore_eos=True)]
         if found != sorted(letters):
             wrong.append(letters)
     assert len(wrong) <= 7, wrong  # 99 %: the float model itself is not perfect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from lilims.runtime import load
 
-from .conftest import MODELS, SCHEMES, reference
+from .conftest import MODELS, SCHEMES, reference, write_tensors
 
 CASES = [(name, scheme) for name in MODELS for scheme in SCHEMES[name]]
 IDS = ["-".join(case) for case in CASES]
@@ -24,7 +25,10 @@ def relative_rms(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def assert_same_choice(found: np.ndarray, wanted: np.ndarray) -> None:
-    """Every top-1 is equal, but where the two top logits are closer than the error that is allowed."""
+    """Every top-1 is equal, but where the two top logits are closer than the error that is allowed.
+
+    For weights and prompts that nobody has looked at; those that are recorded have no such position.
+    """
     top = np.sort(wanted, axis=1)
     clear = top[:, -1] - top[:, -2] > 4e-3 * wanted.std()
     assert clear.mean() > 0.9
@@ -39,11 +43,11 @@ def test_logits_of_every_position(converted: Callable[..., Path], name: str, sch
     wanted = recorded.arrays[f"logits_{scheme}"]
     assert found.shape == wanted.shape
     assert relative_rms(found, wanted) < 1e-3
-    assert_same_choice(found, wanted)
+    np.testing.assert_array_equal(found.argmax(1), wanted.argmax(1))
 
 
 @pytest.mark.parametrize(
-    ("name", "split"), [(name, split) for name in MODELS for split in ([1, 7, 27] if name in FIRST else [13])]
+    ("name", "split"), [(name, split) for name in MODELS for split in ([1, 7, 47] if name in FIRST else [13])]
 )
 def test_prefill_then_decode_equals_one_pass(converted: Callable[..., Path], name: str, split: int) -> None:
     """The last logits of a prefill and of each decode step are those of `score` at their positions."""
@@ -71,7 +75,7 @@ def test_fp16_arithmetic_stays_close_and_finite(converted: Callable[..., Path], 
     found = load(converted(name), precision="fp16").logits(recorded.arrays["prompt"].tolist())
     mixture = any("experts" in key for key in recorded.config)
     assert np.isfinite(found).all()
-    assert relative_rms(found, recorded.arrays["logits_fp16"]) < (5e-2 if mixture else 1e-2)
+    assert relative_rms(found, recorded.arrays["logits_fp16"]) < (2e-2 if mixture else 1e-2)
 
 
 @pytest.mark.parametrize(("name", "scheme"), GREEDY, ids=["-".join(case) for case in GREEDY])
@@ -80,8 +84,30 @@ def test_greedy_continuation(converted: Callable[..., Path], name: str, scheme: 
     model = load(converted(name, scheme), precision="exact")
     wanted = recorded.arrays[f"greedy_{scheme}"].tolist()
     prompt = recorded.arrays["prompt"].tolist()
-    found = [t.id for t in model.generate_tokens(prompt, max_tokens=len(wanted), stop_at_eos=False)]
+    found = [t.id for t in model.generate(prompt, max_tokens=len(wanted), ignore_eos=True)]
     assert found == wanted
+
+
+def test_of_equal_experts_the_first_are_taken(tmp_path: Path, checkpoint_of: Callable[[str], Path]) -> None:
+    """A router of zeros, two of four experts active: the logits are those of a model with the first two alone."""
+    from lilims.conversion import convert
+    from lilims.conversion.sources.checkpoint import Checkpoint
+
+    source = Checkpoint(checkpoint_of("mixtral"))
+    tensors = {name: source.tensor(name) for name in source.names}
+    tensors = {name: values * (0 if ".gate.weight" in name else 1) for name, values in tensors.items()}
+    first = {name: v for name, v in tensors.items() if ".experts.2." not in name and ".experts.3." not in name}
+    first = {name: v[:2] if ".gate.weight" in name else v for name, v in first.items()}
+    found = []
+    for count, kept in ((4, tensors), (2, first)):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        config = {**reference("mixtral").config, "num_local_experts": count, "num_experts_per_tok": 2}
+        (folder / "config.json").write_text(json.dumps(config))
+        write_tensors(folder / "model.safetensors", kept)
+        made = convert(folder, tmp_path / f"model{count}", quantize="fp16")
+        found.append(load(made.folder, precision="exact").logits(list(range(40))))
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parity

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from lilims.core.manifest import Manifest, describe_files, write_manifest
 from lilims.runtime.contract import FunctionInterface
-from lilims.runtime.executor import ExecutorName
+from lilims.runtime.executor import ExecutorName, check_rows
 from lilims.runtime.model import Model
 from lilims.runtime.portable.program import TensorType
 
 VOCAB, PADDED = 258, 320
 BOS, EOS = 256, 257
 CONTEXT, CHUNK, ROWS = 40, 8, 64
+STATE_SHAPE = (4, 1, ROWS, 32)
 
 Answer = Callable[[Sequence[int]], int]
 
@@ -52,7 +53,7 @@ class FakeExecutor:
     Attributes:
         calls: function names in the order of their calls.
         loaded: functions that were asked for.
-        poison: a call whose number is in it fails.
+        poison: a call whose number is in it fails with `error`.
     """
 
     answer: Answer = mixed
@@ -62,10 +63,20 @@ class FakeExecutor:
     loaded: set[str] = field(default_factory=set)
     states: int = 0
     poison: frozenset[int] = frozenset()
+    error: Exception = field(default_factory=lambda: RuntimeError("poisoned call"))
 
     def make_state(self) -> NDArray[np.int64]:
         self.states += 1
         return np.zeros(ROWS, np.int64)
+
+    def read_state(self, state: NDArray[np.int64], rows: int) -> NDArray[np.float16]:
+        """The token of each row in all of its values."""
+        check_rows(STATE_SHAPE, rows)
+        return np.tile(state[:rows, None].astype(np.float16), (4, 1, 1, 32))
+
+    def write_state(self, state: NDArray[np.int64], values: NDArray[np.float16]) -> None:
+        check_rows(STATE_SHAPE, values.shape)
+        state[: values.shape[2]] = values[0, 0, :, 0]
 
     def function(self, name: str) -> FakeFunction:
         self.loaded.add(name)
@@ -80,7 +91,7 @@ class FakeFunction:
     def predict(self, inputs: Mapping[str, NDArray[Any]], state: Any) -> dict[str, NDArray[Any]]:
         self.executor.calls.append(self.name)
         if len(self.executor.calls) in self.executor.poison:
-            raise RuntimeError("poisoned call")
+            raise self.executor.error
         count = 1 if self.name == "decode" else CHUNK
         self.check(inputs, count)
         slot, mask = int(inputs["slot"][0]), inputs["attention_mask"][0, 0]

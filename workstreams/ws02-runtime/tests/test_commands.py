@@ -1,9 +1,10 @@
-"""`lilims inspect` and `lilims doctor`."""
+"""`lilims inspect`, `lilims doctor` and `lilims cache`."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from lilims.core.console import console
 from lilims.core.settings import settings
 from lilims.core.testing import test_data as find_data
 from lilims.runtime import contract
-from lilims.runtime.commands import doctor, inspect
+from lilims.runtime.commands import cache, doctor, inspect
 from lilims.runtime.portable import describe
 from lilims.runtime.portable.describe import FeatureInfo, FunctionInfo, PackageInfo, WeightGroup
 
@@ -35,7 +36,7 @@ def lilims(monkeypatch: pytest.MonkeyPatch) -> Run:
         def load(self) -> Any:
             return self._made
 
-    entries = [Entry("inspect", inspect.command), Entry("doctor", doctor.command)]
+    entries = [Entry("inspect", inspect.command), Entry("doctor", doctor.command), Entry("cache", cache.command)]
     monkeypatch.setattr(cli, "entry_points", lambda group: entries)
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -230,3 +231,76 @@ def test_a_data_folder_that_cannot_be_written(
     without(monkeypatch)
     home.write_text("a file where the folder should be")
     assert findings(lilims, capsys, 1)["data"]["status"] == "missing"
+
+
+# -- cache -----------------------------------------------------------------------------------------------------------
+
+
+def kept(*labels: str) -> Path:
+    """The settings' cache with an entry for each label."""
+    from lilims.runtime.portable.cache import settings_store
+
+    def write(folder: Path) -> dict[str, Any]:
+        (folder / "0.weights").write_bytes(bytes(3_000_000))
+        return {}
+
+    for i, label in enumerate(labels):
+        settings_store().put(f"key{i}", label, write)
+    return settings_store().folder
+
+
+def test_the_cache_is_listed_and_emptied(lilims: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lilims("cache", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["entries"] == []
+    folder = kept("models/a", "models/b")
+    assert lilims("cache") == 0
+    shown = capsys.readouterr().out
+    assert "models/a" in shown
+    assert "6.0 MB of 16.0 GB" in shown
+    assert lilims("cache", "--purge", "--dry-run", "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["deleted"], [entry["label"] for entry in value["entries"]]) == (False, ["models/a", "models/b"])
+    assert (folder / "key0").is_dir()
+    assert lilims("cache", "--purge") == 2  # nobody to ask
+    assert (folder / "key0").is_dir()
+    assert lilims("cache", "--purge", "--yes") == 0
+    assert "deleted: 6.0 MB" in capsys.readouterr().out
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+
+
+def test_a_damaged_entry_is_listed_too(lilims: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    (kept("models/a") / "key0" / "entry.json").write_text("{")
+    assert lilims("cache") == 0
+    assert "(damaged)" in capsys.readouterr().out
+
+
+# -- inspect --memory ------------------------------------------------------------------------------------------------
+
+
+def test_memory_of_a_context(folder: Path, lilims: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lilims("inspect", str(folder), "--memory") == 0
+    out = capsys.readouterr().out
+    assert "Memory at context 40" in out and "portable executor" in out
+    found = {}
+    for context in ("40", "400"):
+        assert lilims("inspect", str(folder), "--memory", "--context", context, "--limit", "1GB", "--json") == 0
+        value = json.loads(capsys.readouterr().out)
+        assert value["kind"] == "memory"
+        found[context] = value["memory"]
+    rows = 64  # 40 and a chunk of 8, rounded up to 32
+    assert found["40"]["state_bytes"] == 4 * rows * 32 * 2 == found["40"]["portable"]["state_bytes"] // 2
+    assert found["400"]["state_bytes"] == 4 * 416 * 32 * 2
+    assert found["40"]["weight_bytes"] == found["400"]["weight_bytes"]
+    assert found["40"]["longest_context"] == found["400"]["longest_context"] > 400
+
+
+def test_a_limit_that_is_too_small(folder: Path, lilims: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lilims("inspect", str(folder), "--memory", "--context", "100000", "--limit", "20MB") == 1
+    assert re.search(r"a context of \d+ fits", " ".join(capsys.readouterr().err.split()))
+    assert lilims("inspect", str(folder), "--memory", "--limit", "1 kB") == 1
+    assert "even one token" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--limit", "1GB"], ["--memory", "--limit", "much"], ["--memory", "--context", "0"]])
+def test_memory_options_that_make_no_sense(folder: Path, lilims: Run, more: list[str]) -> None:
+    assert lilims("inspect", str(folder), *more) == 2

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lilims.core.errors import ExecutionError
+from lilims.core.errors import ExecutionError, UsageError
 from lilims.runtime import coreml
 from lilims.runtime.coreml import CoreMLExecutor
+
+SHAPE = (4, 2, 64, 32)
 
 
 class ComputeUnit(enum.Enum):
@@ -34,6 +36,7 @@ class Framework:
         self.most_inside = 0
         self.fail: dict[str, Exception] = {}
         self.no_proxy = False
+        self.state_dtype: Any = np.float32
 
     def compile_model(self, model: str, destination_path: str) -> str:
         if "compile" in self.fail:
@@ -43,6 +46,29 @@ class Framework:
         Path(destination_path).mkdir()
         (Path(destination_path) / "model.mil").write_text("compiled")
         return destination_path
+
+
+class State:
+    """What coremltools' MLState does: whole arrays of the dtype that the framework takes."""
+
+    def __init__(self, framework: Framework, maker: str) -> None:
+        self.maker = maker
+        self._framework = framework
+        self._content = np.zeros(SHAPE, framework.state_dtype)
+
+    def read_state(self, name: str) -> np.ndarray:
+        assert name == "kv_cache"
+        if "read" in self._framework.fail:
+            raise self._framework.fail["read"]
+        return self._content
+
+    def write_state(self, name: str, value: np.ndarray) -> None:
+        assert name == "kv_cache"
+        assert value is not self._content
+        if "write" in self._framework.fail:
+            raise self._framework.fail["write"]
+        assert (value.shape, value.dtype) == (SHAPE, self._framework.state_dtype)
+        self._content = value
 
 
 @pytest.fixture
@@ -58,8 +84,8 @@ def framework(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Framework:
             self._proxy = None if noted.no_proxy else object()
             noted.models.append(self)
 
-        def make_state(self) -> SimpleNamespace:
-            return SimpleNamespace(maker=self.function_name)
+        def make_state(self) -> State:
+            return State(noted, self.function_name)
 
         def predict(self, data: dict[str, Any], state: Any) -> dict[str, Any]:
             noted.inside += 1
@@ -195,3 +221,52 @@ def test_a_system_without_a_build(framework: Framework, open_package: Open, tmp_
     (tmp_path / "SystemVersion.plist").unlink()
     with pytest.raises(ExecutionError, match="build of macOS"):
         open_package()
+
+
+VALUES = np.random.Generator(np.random.PCG64(1)).standard_normal((4, 2, 5, 32)).astype(np.float16)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["float32", "float16"])
+def test_rows_are_read_and_written(framework: Framework, open_package: Open, dtype: Any) -> None:
+    framework.state_dtype = dtype
+    executor = open_package()
+    one, other = executor.make_state(), executor.make_state()
+    executor.write_state(one, np.full(SHAPE, 7, np.float16))
+    executor.write_state(one, VALUES)
+    read = executor.read_state(one, 6)
+    assert (read.shape, read.dtype) == ((4, 2, 6, 32), np.float16)
+    np.testing.assert_array_equal(read[:, :, :5], VALUES)
+    np.testing.assert_array_equal(executor.read_state(one, 64)[:, :, 5:], 7)
+    assert executor.read_state(one, 0).shape == (4, 2, 0, 32)
+    read[:] = 9  # a copy
+    np.testing.assert_array_equal(executor.read_state(one, 5), VALUES)
+    assert not executor.read_state(other, 64).any()
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 2, 65, 32), (2, 2, 5, 32), (4, 2, 5, 64), (4, 5, 32)], ids=["rows", "layers", "width", "rank"]
+)
+def test_values_that_do_not_fit_a_state(framework: Framework, open_package: Open, shape: tuple[int, ...]) -> None:
+    executor = open_package()
+    state = executor.make_state()
+    with pytest.raises(UsageError, match="does not fit into a state of"):
+        executor.write_state(state, np.ones(shape, np.float16))
+    assert not executor.read_state(state, 64).any()
+
+
+@pytest.mark.parametrize("rows", [-1, 65])
+def test_rows_that_are_not_there(framework: Framework, open_package: Open, rows: int) -> None:
+    executor = open_package()
+    with pytest.raises(UsageError, match="does not fit into a state of"):
+        executor.read_state(executor.make_state(), rows)
+
+
+def test_a_state_that_the_framework_does_not_hand_out(framework: Framework, open_package: Open) -> None:
+    executor = open_package()
+    state = executor.make_state()
+    framework.fail = {"write": RuntimeError("no such state")}
+    with pytest.raises(ExecutionError, match="the state cannot be written: no such state"):
+        executor.write_state(state, VALUES)
+    framework.fail = {"read": AttributeError("'MLState' object has no attribute 'read_state'")}
+    with pytest.raises(ExecutionError, match="the state cannot be read: 'MLState' object has no attribute"):
+        executor.read_state(state, 3)

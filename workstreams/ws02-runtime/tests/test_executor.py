@@ -81,8 +81,9 @@ def test_the_portable_executor_keeps_functions(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(model, "MLModel", Fake)
     opened = PortableExecutor(Path("p"), precision="exact", threads=3)
     assert opened.make_state() == "state"
-    assert made == [{"skip_model_load": True}]
+    options = {"precision": "exact", "threads": 3, "cache": None}
+    assert made == [{"skip_model_load": True, **options}]
     assert opened.function("decode") is opened.function("decode")
-    assert made[1:] == [{"function_name": "decode", "precision": "exact", "threads": 3}]
+    assert made[1:] == [{"function_name": "decode", "trace": None, **options}]
     assert opened.make_state() == "state"
     assert len(made) == 2

@@ -27,7 +27,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def ids(model: Model, prompt: Any, **options: Any) -> list[int]:
-    return [token.id for token in model.generate_tokens(prompt, **options)]
+    return [token.id for token in model.generate(prompt, **options)]
 
 
 def naive(prompt: list[int], count: int, choose: Callable[[np.ndarray], int]) -> list[int]:
@@ -46,9 +46,9 @@ def test_greedy(count: int, make: Make) -> None:
 
 def test_sampled_with_a_seed(make: Make) -> None:
     model = make()
-    sampler = Sampler(SamplingParameters(0.9, 20, 0.95, seed=5))
-    wanted = naive([1, 2, 3], 12, sampler.choose)
-    options: dict[str, Any] = {"max_tokens": 12, "temperature": 0.9, "top_k": 20, "top_p": 0.95, "stop_at_eos": False}
+    sampler = Sampler(SamplingParameters(temperature=0.9, top_k=20, top_p=0.95, seed=5))
+    wanted = naive([1, 2, 3], 12, lambda logits: sampler.choose(logits).id)
+    options: dict[str, Any] = {"max_tokens": 12, "temperature": 0.9, "top_k": 20, "top_p": 0.95, "ignore_eos": True}
     assert ids(model, [1, 2, 3], seed=5, **options) == wanted
     assert ids(model, [1, 2, 3], seed=6, **options) != wanted
     assert model.stats.seed == 6
@@ -56,10 +56,10 @@ def test_sampled_with_a_seed(make: Make) -> None:
 
 def test_an_unseeded_generation_can_be_repeated(make: Make) -> None:
     model = make()
-    first = ids(model, [1], max_tokens=10, temperature=1.0, stop_at_eos=False)
+    first = ids(model, [1], max_tokens=10, temperature=1.0, ignore_eos=True)
     seed = model.stats.seed
     assert seed is not None
-    assert ids(model, [1], max_tokens=10, temperature=1.0, stop_at_eos=False, seed=seed) == first
+    assert ids(model, [1], max_tokens=10, temperature=1.0, ignore_eos=True, seed=seed) == first
 
 
 # -- stopping --------------------------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def test_an_unseeded_generation_can_be_repeated(make: Make) -> None:
 
 def test_it_stops_at_eos_without_text(make: Make) -> None:
     model = make(FakeExecutor(scripted(ord("a"), ord("b"), EOS, ord("c"))))
-    tokens = list(model.generate_tokens([0], max_tokens=10))
+    tokens = list(model.generate([0], max_tokens=10))
     assert [(t.id, t.text, t.finish_reason) for t in tokens] == [
         (97, "a", None), (98, "b", None), (EOS, "", "stop"),
     ]  # fmt: skip
@@ -90,13 +90,13 @@ def test_every_eos_id_stops(tmp_path: Path) -> None:
 
 def test_eos_may_be_ignored(make: Make) -> None:
     model = make(FakeExecutor(scripted(97, EOS, 98)))
-    assert ids(model, [0], max_tokens=3, stop_at_eos=False) == [97, EOS, 98]
+    assert ids(model, [0], max_tokens=3, ignore_eos=True) == [97, EOS, 98]
     assert model.stats.finish_reason == "length"
 
 
 def test_max_tokens(make: Make) -> None:
     executor = FakeExecutor(scripted(97, 98, 99))
-    tokens = list(make(executor).generate_tokens([0], max_tokens=2))
+    tokens = list(make(executor).generate([0], max_tokens=2))
     assert [(t.text, t.finish_reason) for t in tokens] == [("a", None), ("b", "length")]
     assert executor.calls == ["decode", "decode"]  # no step after the last token
 
@@ -104,7 +104,7 @@ def test_max_tokens(make: Make) -> None:
 @pytest.mark.parametrize("count", [1, 5, CONTEXT - 1, CONTEXT])
 def test_a_full_context_ends_with_length(count: int, make: Make) -> None:
     model = make()
-    tokens = list(model.generate_tokens([3] * count))
+    tokens = list(model.generate([3] * count))
     assert len(tokens) == CONTEXT - count + 1
     assert tokens[-1].finish_reason == model.stats.finish_reason == "length"
 
@@ -122,18 +122,19 @@ def test_a_prompt_that_does_not_fit(make: Make) -> None:
 
 def test_text_is_never_half_a_character(make: Make) -> None:
     answer = "né ✓!".encode()
-    pieces = list(make(FakeExecutor(scripted(*answer, EOS, prompt=2))).generate("ab"))
-    assert pieces == ["n", "é", " ", "✓", "!"]
+    tokens = list(make(FakeExecutor(scripted(*answer, EOS, prompt=2))).generate("ab"))
+    assert [token.text for token in tokens if token.text] == ["n", "é", " ", "✓", "!"]
 
 
 def test_an_unfinished_character_comes_at_the_end(make: Make) -> None:
     model = make(FakeExecutor(scripted(97, 0xE2, 0x9C)))
-    assert "".join(model.generate([0], max_tokens=3)) == "a\N{REPLACEMENT CHARACTER}"
+    assert model.generate([0], max_tokens=3).text() == "a\N{REPLACEMENT CHARACTER}"
 
 
 def test_the_prompt_is_not_repeated_and_its_half_character_is_completed(make: Make) -> None:
     model = make(FakeExecutor(scripted(0x93, 97, prompt=3)))
-    assert list(model.generate([ord("x"), 0xE2, 0x9C], max_tokens=2)) == ["✓", "a"]
+    tokens = model.generate([ord("x"), 0xE2, 0x9C], max_tokens=2)
+    assert [str(token) for token in tokens] == ["✓", "a"]
 
 
 def test_text_and_its_ids_give_the_same(make: Make) -> None:
@@ -149,9 +150,9 @@ def test_an_empty_prompt_begins_a_text(make: Make) -> None:
 
 def test_without_a_tokenizer(make: Make) -> None:
     model = make(tokenizer=False)
-    tokens = list(model.generate_tokens([1, 2], max_tokens=3))
+    tokens = list(model.generate([1, 2], max_tokens=3))
     assert [t.text for t in tokens] == ["", "", ""]
-    assert list(model.generate([1, 2], max_tokens=3)) == []
+    assert model.generate([1, 2], max_tokens=3).text() == ""
     with pytest.raises(TokenizerError, match="no tokenizer"):
         model.generate("text")
 
@@ -174,7 +175,7 @@ def test_bad_arguments_are_refused_at_the_call(case: str, make: Make) -> None:
     executor = FakeExecutor()
     model = make(executor)
     with pytest.raises(UsageError):
-        model.generate_tokens(prompt, **options)
+        model.generate(prompt, **options)
     assert executor.calls == []
     assert not executor.loaded
 
@@ -182,7 +183,7 @@ def test_bad_arguments_are_refused_at_the_call(case: str, make: Make) -> None:
 def test_a_generation_that_is_dropped_leaves_the_model_usable(make: Make) -> None:
     model = make()
     wanted = ids(model, [1, 2], max_tokens=5)
-    stream = model.generate_tokens([1, 2])
+    stream = model.generate([1, 2])
     assert next(stream).id == wanted[0]
     del stream
     assert ids(model, [1, 2], max_tokens=5) == wanted
@@ -240,28 +241,40 @@ def test_score_is_loaded_only_when_it_is_used(make: Make) -> None:
 
 
 def test_statistics(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(100))
-    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
-    model = make()
+    now = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+
+    def answer(tokens: Any) -> int:
+        nonlocal now
+        now += 1 if len(tokens) < 5 else 3  # a prompt of 3, then steps of 1, 3 and 3 seconds
+        return mixed(tokens)
+
+    model = make(FakeExecutor(answer))
     ids(model, [1, 2, 3], max_tokens=4)
     stats = model.stats
-    # One tick a reading: encoding 0 to 1; after the loading it counts as started at 2 - 1; prefill 3 to 4, first token
-    # 5, then two readings around each of three steps.
     assert (stats.prompt_tokens, stats.generated_tokens) == (3, 4)
-    assert (stats.time_to_first_token, stats.prefill_seconds, stats.decode_seconds) == (4, 1, 3)
+    assert (stats.time_to_first_token, stats.prefill_seconds, stats.decode_seconds) == (1, 1, 7)
+    assert list(stats.steps) == [1, 3, 3]
     assert stats.prefill_tokens_per_second == 3
-    assert stats.decode_tokens_per_second == 1
+    assert stats.decode_tokens_per_second == 3 / 7
     assert set(stats.as_dict()) == {
-        "prompt_tokens", "generated_tokens", "time_to_first_token", "prefill_tokens_per_second",
-        "decode_tokens_per_second", "peak_rss", "finish_reason", "seed",
+        "prompt_tokens", "reused_tokens", "generated_tokens", "time_to_first_token", "prefill_tokens_per_second",
+        "decode_tokens_per_second", "drafted_tokens", "accepted_tokens", "speedup", "peak_rss", "finish_reason",
+        "constraint_met", "seed",
     }  # fmt: skip
+    profile = model.profile()
+    assert profile.decode is not None
+    assert (profile.decode.steps, profile.decode.p50, profile.decode.longest) == (3, 3, 3)
+    assert (profile.prefill, profile.first_token) == (1, 1)
+    assert profile.state_bytes == 2 * int(np.prod(model.manifest.state.shape))
+    assert profile.as_dict()["decode"]["mean"] == 7 / 3
 
 
 def test_a_slow_consumer_does_not_count(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.perf_counter", lambda: now)
     model = make()
-    for _ in model.generate_tokens([1], max_tokens=5):
+    for _ in model.generate([1], max_tokens=5):
         now += 100
     assert model.stats.decode_seconds == 0
 
@@ -302,3 +315,28 @@ def test_functions_are_loaded_before_the_clock_starts(make: Make, monkeypatch: p
     ids(model, [1, 2, 3], max_tokens=2)
     assert executor.loaded == {"prefill", "decode"}
     assert model.stats.time_to_first_token == 0
+
+
+# -- defaults --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ({}, {}),
+        ({"temperature": 0.6, "top_p": 0.9}, {}),
+        ({"do_sample": False, "temperature": 0.6, "repetition_penalty": 1.1}, {"repetition_penalty": 1.1}),
+        ({"do_sample": True, "top_p": 0.9}, {"temperature": 1.0, "top_p": 0.9}),
+        ({"do_sample": True, "temperature": 0.6, "top_k": 20}, {"temperature": 0.6, "top_k": 20}),
+    ],
+    ids=["none", "no-do-sample", "greedy", "temperature-1", "all"],
+)
+def test_defaults_of_generation_config(tmp_path: Path, config: dict[str, Any], wanted: dict[str, Any]) -> None:
+    from lilims.core.manifest import read_manifest
+
+    from .fakes import write_folder
+
+    folder = write_folder(tmp_path / "m")
+    model = Model(folder, read_manifest(folder), FakeExecutor(), defaults=config)
+    assert model.sampling() == SamplingParameters(**wanted)
+    assert model.sampling(temperature=0.2, top_k=None) == SamplingParameters(**{**wanted, "temperature": 0.2})

@@ -19,7 +19,7 @@ from lilims.core.errors import (
     UsageError,
 )
 from lilims.core.settings import settings
-from lilims.runtime import contract, load, model
+from lilims.runtime import contract, load, loading
 
 from .fakes import FakeExecutor, interfaces_of, manifest_of, write_folder
 
@@ -35,7 +35,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         assert isinstance(executor, FakeExecutor)
         return executor
 
-    monkeypatch.setattr(model, "open_executor", open_executor)
+    monkeypatch.setattr(loading, "open_executor", open_executor)
     monkeypatch.setattr(contract, "read_interfaces", lambda package: interfaces_of(manifest_of()))
     return seen
 
@@ -46,7 +46,7 @@ def test_a_folder_its_package_and_its_name(opened: list[dict[str, Any]], home: P
         loaded = load(path)
         assert loaded.folder == folder
         assert opened[-1]["package"] == folder / "model.mlpackage"
-    assert "".join(loaded.generate("Once", max_tokens=3, stop_at_eos=False)) != ""
+    assert loaded.generate("Once", max_tokens=3, ignore_eos=True).text() != ""
     assert (loaded.context, loaded.vocab_size, loaded.executor) == (40, 258, "portable")
 
 
@@ -64,7 +64,7 @@ def test_defaults_and_options(opened: list[dict[str, Any]], tmp_path: Path, monk
 
 
 def test_loading_runs_nothing(opened: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "choose", lambda wanted, precision: "coreml")
+    monkeypatch.setattr(loading, "choose", lambda wanted, precision: "coreml")
     load(write_folder(tmp_path / "m"))
     executor = opened[-1]["executor"]
     assert (executor.warms_up, executor.calls, executor.loaded) == (True, [], set())
@@ -118,7 +118,7 @@ def test_a_damaged_tokenizer(opened: list[dict[str, Any]], tmp_path: Path) -> No
 
 def test_a_model_without_tokenizer(opened: list[dict[str, Any]], tmp_path: Path) -> None:
     loaded = load(write_folder(tmp_path / "m", tokenizer=False))
-    assert len(list(loaded.generate_tokens([1], max_tokens=2))) == 2
+    assert len(list(loaded.generate([1], max_tokens=2))) == 2
 
 
 def test_what_is_not_a_model_folder(tmp_path: Path) -> None:
@@ -156,3 +156,44 @@ def test_a_damaged_package_is_named(tmp_path: Path) -> None:
     with pytest.raises(LilimsError, match=r"model\.mlpackage"):
         load(folder)
     assert json.loads((folder / "manifest.json").read_text())["name"] == "fake"
+
+
+def test_a_shorter_context(opened: list[dict[str, Any]], home: Path) -> None:
+    folder = write_folder(home / "models" / "fake")
+    loaded = load(folder, context=10)
+    assert loaded.context == 10
+    assert len(list(loaded.generate([1] * 9, ignore_eos=True))) == 2
+    for wrong in (0, 41):
+        with pytest.raises(UsageError, match=f"1 to 40 tokens, not {wrong}") as caught:
+            load(folder, context=wrong)
+        assert "lilims retarget" in (caught.value.hint or "")
+
+
+def test_core_ml_that_does_not_load_has_a_fallback(
+    opened: list[dict[str, Any]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lilims.core.errors import ExecutionError
+
+    folder = write_folder(home / "models" / "fake")
+    monkeypatch.setattr(loading, "choose", lambda wanted, precision: "coreml" if wanted == "auto" else wanted)
+    stand_in = loading.open_executor
+
+    def open_executor(package: Path, **options: Any) -> Any:
+        if options["name"] == "coreml":
+            raise ExecutionError("Core ML does not compile this package")
+        return stand_in(package, **options)
+
+    monkeypatch.setattr(loading, "open_executor", open_executor)
+    with pytest.warns(RuntimeWarning, match="does not compile"):
+        loaded = load(folder)
+    assert len(list(loaded.generate([1], max_tokens=3))) == 3
+    with pytest.raises(ExecutionError, match="does not compile"):
+        load(folder, executor="coreml")
+
+
+def test_a_trace_needs_an_executor_that_takes_one(opened: list[dict[str, Any]], home: Path, tmp_path: Path) -> None:
+    from lilims.core.errors import UnsupportedError
+
+    loaded = load(write_folder(home / "models" / "fake"))
+    with pytest.raises(UnsupportedError, match="takes no trace"), loaded.trace(tmp_path / "trace.json"):
+        pass

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import random
+import threading
+from typing import Any
+
 import numpy as np
 import pytest
 
-from lilims.core.errors import ContextOverflowError, ExecutionError, UsageError
+from lilims.context import ContextPolicy
+from lilims.core.errors import ContextOverflowError, ExecutionError, TokensGoneError, UsageError
 from lilims.runtime import contract
-from lilims.runtime.session import Session
+from lilims.runtime.errors import StateLostError
+from lilims.runtime.session import Session, SessionSnapshot
 
-from .fakes import CHUNK, CONTEXT, VOCAB, FakeExecutor, logits_of, manifest_of, mixed
+from .fakes import CHUNK, CONTEXT, ROWS, VOCAB, FakeExecutor, logits_of, manifest_of, mixed
 
 IDS = [(7 * i + 3) % 256 for i in range(CONTEXT)]
 
 
-def session(executor: FakeExecutor) -> Session:
-    return Session(executor, contract.decoder_shape(manifest_of(), package="p"), VOCAB)
+def session(executor: FakeExecutor, policy: ContextPolicy | None = None) -> Session:
+    return Session(executor, contract.decoder_shape(manifest_of(), package="p"), VOCAB, policy=policy)
 
 
 def expected(count: int) -> np.ndarray:
@@ -102,3 +108,207 @@ def test_logits_of_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ExecutionError, match=r"logits of shape \[1, 1, 64\]"):
         session(Narrow()).append([1, 2])
+
+
+# -- going back, copies, threads -------------------------------------------------------------------------------------
+
+
+def test_any_sequence_of_appending_and_going_back() -> None:
+    dice, one = random.Random(5), session(FakeExecutor())
+    for _ in range(200):
+        if one.position and dice.random() < 0.5:
+            one.rewind(dice.randint(0, one.position))
+        count = dice.randint(0, CONTEXT - one.position)
+        if count:
+            end = one.position + count
+            np.testing.assert_array_equal(one.append(IDS[one.position : end]), expected(end))
+            assert one.tokens == IDS[:end] and one.room == CONTEXT - end
+    one.reset()
+    assert (one.position, one.tokens) == (0, [])
+    np.testing.assert_array_equal(one.append(IDS[:3]), expected(3))
+
+
+@pytest.mark.parametrize("count", [-1, 6])
+def test_going_back_further_than_there_is(count: int) -> None:
+    one = session(FakeExecutor())
+    one.append(IDS[:5])
+    with pytest.raises(UsageError, match=f"cannot take back {count} of 5 tokens"):
+        one.rewind(count)
+    assert one.tokens == IDS[:5]
+
+
+@pytest.mark.parametrize(
+    ("same", "more", "kept"), [(0, 5, 0), (12, 1, 12), (12, 9, 12), (20, 5, 20), (20, 0, 19), (9, 0, 8)]
+)
+def test_advance_keeps_the_longest_prefix(same: int, more: int, kept: int) -> None:
+    executor = FakeExecutor()
+    one = session(executor)
+    one.append(IDS[:20])
+    wanted = IDS[:same] + [9] * more
+    np.testing.assert_array_equal(one.advance(wanted), logits_of(mixed(wanted)))
+    assert (one.tokens, one.reused) == (wanted, kept)
+
+
+@pytest.mark.parametrize("ids", [[], [VOCAB], [1] * (CONTEXT + 1)], ids=["none", "unknown", "too-many"])
+def test_advance_to_what_cannot_be_changes_nothing(ids: list[int]) -> None:
+    one = session(FakeExecutor())
+    one.append(IDS[:20])
+    with pytest.raises((UsageError, ContextOverflowError)):
+        one.advance(ids)
+    np.testing.assert_array_equal(one.append(IDS[20:21]), expected(21))
+
+
+def test_a_fork_goes_its_own_way() -> None:
+    executor = FakeExecutor()
+    one = session(executor)
+    one.append(IDS[:10])
+    two = one.fork()
+    np.testing.assert_array_equal(two.append([9, 9]), logits_of(mixed([*IDS[:10], 9, 9])))
+    np.testing.assert_array_equal(one.append(IDS[10:13]), expected(13))
+    assert executor.states == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"tokens": [1] * 9}, {"tokens": [VOCAB] * 10}, {"tokens": None}, {"policy": {"kind": "shift", "keep": 4}}],
+    ids=["fewer", "unknown", "none", "policy"],
+)
+def test_a_snapshot_that_is_not_ones_own(damage: dict[str, object]) -> None:
+    one = session(FakeExecutor())
+    one.append(IDS[:10])
+    taken = one.snapshot()
+    with pytest.raises(UsageError):
+        one.restore(SessionSnapshot({**taken.layout, **damage}, taken.rows, taken.state))
+    with pytest.raises(UsageError):
+        one.restore(SessionSnapshot(taken.layout, taken.rows, taken.state[:, :, :9]))
+    np.testing.assert_array_equal(one.append(IDS[10:11]), expected(11))
+
+
+def test_a_second_thread_is_refused() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(tokens: object) -> int:
+        entered.set()
+        leave.wait(10)
+        return 5
+
+    one = session(FakeExecutor(slow))
+    thread = threading.Thread(target=one.append, args=([1],))
+    thread.start()
+    entered.wait(10)
+    for use in (lambda: one.append([2]), one.reset, one.fork, lambda: next(one.score([2])), lambda: one.rewind(1)):
+        with pytest.raises(UsageError, match="in use by another thread"):
+            use()
+    leave.set()
+    thread.join()
+    assert one.tokens == [1]
+
+
+def test_scoring_that_is_interrupted_by_another_use() -> None:
+    one = session(FakeExecutor())
+    parts = one.score(IDS[:20])
+    next(parts)
+    one.append([9])
+    with pytest.raises(UsageError, match="used otherwise"):
+        next(parts)
+    assert one.tokens == [*IDS[:CHUNK], 9]
+
+
+# -- policies (their plans are tested in ws03, their quality in the integration suite) --------------------------------
+
+LONG = [(7 * i * i + 3 * i) % 256 for i in range(5 * CONTEXT)]
+
+
+def seen(policy: ContextPolicy, text: list[int]) -> np.ndarray:
+    """What the fake decoder says of the visible tokens, which it takes in the order of their rows."""
+    if policy.kind == "shift":
+        held: list[int] = []
+        for token in text:
+            if len(held) == CONTEXT:
+                held = held[: policy.keep] + held[len(held) - (CONTEXT - policy.keep) // 2 :]
+            held.append(token)
+        return logits_of(mixed(held))
+    keep, end = policy.keep, len(text)
+    places = [p for p in range(end) if p < keep or p >= end - (CONTEXT - keep)]
+    row = {p: p if p < ROWS else keep + (p - keep) % (ROWS - keep) for p in places}
+    return logits_of(mixed([text[p] for p in sorted(places, key=row.__getitem__)]))
+
+
+POLICIES = {"rolling": ContextPolicy.rolling(), "sinks": ContextPolicy.sinks(), "shift": ContextPolicy.shift()}
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_a_text_longer_than_the_context(policy: ContextPolicy) -> None:
+    one, dice = session(FakeExecutor(), policy), random.Random(1)
+    assert one.room is None
+    while one.position < len(LONG) - CONTEXT:
+        end = one.position + dice.choice([1, 1, 1, 2, CHUNK, 11, CONTEXT])
+        np.testing.assert_array_equal(one.append(LONG[one.position : end]), seen(policy, LONG[:end]))
+        if dice.random() < 0.3:  # what follows goes on in a copy
+            one = one.fork()
+        if dice.random() < 0.3:
+            one.rewind(2)
+    rows = np.concatenate(list(one.score(LONG[one.position :])))
+    np.testing.assert_array_equal(rows[-1], seen(policy, LONG))
+    np.testing.assert_array_equal(rows[-4], seen(policy, LONG[:-3]))
+
+
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+def test_advancing_a_long_text(policy: ContextPolicy) -> None:
+    """What was dropped is run again where a text forks off too far back."""
+    one = session(FakeExecutor(), policy)
+    one.advance(LONG[:100])
+    np.testing.assert_array_equal(one.advance(LONG[:102]), seen(policy, LONG[:102]))
+    assert one.reused == 100
+    np.testing.assert_array_equal(one.advance([*LONG[:99], 4]), seen(policy, [*LONG[:99], 4]))
+    assert one.reused == 99
+    other = [*LONG[:50], *range(60)]
+    np.testing.assert_array_equal(one.advance(other), seen(policy, other))
+    assert one.tokens == other
+    assert one.reused == 0
+    if policy.kind != "shift":
+        with pytest.raises(TokensGoneError, match="overwritten"):
+            one.rewind(80)
+
+
+# -- an executor that loses the state --------------------------------------------------------------------------------
+
+
+class Forgetful(FakeExecutor):
+    """Loses all states at the calls whose numbers are in `poison`."""
+
+    def function(self, name: str) -> Any:
+        inner, owner = super().function(name), self
+
+        class Function:
+            def predict(self, inputs: Any, state: Any) -> dict[str, np.ndarray]:
+                if len(owner.calls) + 1 in owner.poison:
+                    owner.calls.append("lost")
+                    raise StateLostError("gone")
+                return inner.predict(inputs, state)
+
+        return Function()
+
+
+@pytest.mark.parametrize("policy", [ContextPolicy.error(), *POLICIES.values()], ids=["error", *POLICIES])
+@pytest.mark.parametrize("lost", [1, 2, 3, 4, 7])
+def test_a_lost_state_is_made_anew(policy: ContextPolicy, lost: int) -> None:
+    executor, text = Forgetful(poison=frozenset({lost})), LONG[:38] if policy.kind == "error" else LONG[:150]
+    one, at = session(executor, policy), 0
+    while at < len(text):
+        count = min(13, len(text) - at)
+        got, at = one.append(text[at : at + count]), at + count
+        np.testing.assert_array_equal(got, seen(policy, text[:at]))
+    assert executor.calls.count("lost") == (lost <= len(executor.calls)) and one.tokens == text
+
+
+def test_a_state_that_is_lost_again_and_again() -> None:
+    executor = Forgetful()
+    one = session(executor)
+    one.append(IDS[:20])
+    executor.poison = frozenset(range(1000))
+    with pytest.raises(StateLostError):
+        one.append(IDS[20:22])
+    assert one.tokens == IDS[:20]
+    executor.poison = frozenset()
+    np.testing.assert_array_equal(one.append(IDS[20:22]), expected(22))

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lilims.core.errors import ExecutionError
+from lilims.core.errors import ExecutionError, UsageError
 from lilims.core.manifest import Part
 from lilims.runtime.contract import FunctionInterface, Interfaces
 from lilims.runtime.coreml import CoreMLExecutor, CoreMLState
-from lilims.runtime.executor import ExecutorName
+from lilims.runtime.executor import ExecutorName, check_rows
 from lilims.runtime.portable.program import TensorType
 from lilims.runtime.split import SplitExecutor
 
@@ -149,3 +149,67 @@ def test_a_state_that_cannot_be_copied_is_an_error() -> None:
     executor._package = "p"  # type: ignore[assignment]
     with pytest.raises(ExecutionError, match="the state cannot be handed to another package: no such state"):
         executor.adopt(core_ml_state(), core_ml_state(fails=True))
+
+
+@dataclass
+class Rows:
+    """A package whose state is an array; its functions write their number into the first row."""
+
+    layers: int
+    shares: bool
+    name: ExecutorName = "portable"
+    warms_up: bool = False
+
+    def make_state(self) -> NDArray[np.float16]:
+        return np.zeros((2 * self.layers, 1, 4, 2), np.float16)
+
+    def adopt(self, state: NDArray[np.float16], own: NDArray[np.float16] | None) -> NDArray[np.float16]:
+        return state if self.shares else state.copy()
+
+    def read_state(self, state: NDArray[np.float16], rows: int) -> NDArray[np.float16]:
+        check_rows(state.shape, rows)
+        return state[:, :, :rows].copy()
+
+    def write_state(self, state: NDArray[np.float16], values: NDArray[np.float16]) -> None:
+        check_rows(state.shape, values.shape)
+        state[:, :, : values.shape[2]] = values
+
+    def function(self, name: str) -> Any:
+        def predict(inputs: Mapping[str, NDArray[Any]], state: NDArray[np.float16]) -> dict[str, NDArray[Any]]:
+            state[:, :, 0] += inputs["slot"][0].astype(np.float16)
+            return {"logits": state[:, 0, 0, 0].copy()}
+
+        return SimpleNamespace(predict=predict)
+
+
+@pytest.mark.parametrize("shares", [True, False], ids=["one-state", "copies"])
+def test_rows_of_all_layers(shares: bool) -> None:
+    """Three layers in two ranges, of which the second lies in a package for each function."""
+    parts = [
+        Part(package="d", first_layer=1, layers=2, functions=["decode"]),
+        Part(package="a", first_layer=0, layers=1, functions=["decode", "prefill"]),
+        Part(package="p", first_layer=1, layers=2, functions=["prefill"]),
+    ]
+    takes = {"slot": VALUE}
+    found: dict[str, Interfaces] = {
+        part.package: {name: FunctionInterface(takes, {}, {}) for name in part.functions} for part in parts
+    }
+    sizes = {part.package: part.layers for part in parts}
+    executor = SplitExecutor(parts, found, lambda package: Rows(sizes[package], shares))
+    state = executor.make_state()
+    assert not executor.read_state(state, 4).any()
+    values = np.arange(6 * 3 * 2, dtype=np.float16).reshape(6, 1, 3, 2)
+    executor.write_state(state, values)
+    np.testing.assert_array_equal(executor.read_state(state, 3), values)
+    assert executor.read_state(state, 4).shape == (6, 1, 4, 2)
+    for count, name in enumerate(("prefill", "decode", "decode", "prefill"), start=1):
+        executor.function(name).predict({"slot": np.array([1.0])}, state)
+        np.testing.assert_array_equal(executor.read_state(state, 3)[:, 0, 0], values[:, 0, 0] + count)
+        np.testing.assert_array_equal(executor.read_state(state, 3)[:, 0, 1:], values[:, 0, 1:])
+    executor.write_state(state, values)
+    executor.function("decode").predict({"slot": np.array([2.0])}, state)
+    np.testing.assert_array_equal(executor.read_state(state, 1)[:, 0, 0], values[:, 0, 0] + 2)
+    with pytest.raises(UsageError, match="do not fit the states of 3 layers"):
+        executor.write_state(state, values[:4])
+    with pytest.raises(UsageError, match="does not fit into a state of"):
+        executor.read_state(state, 5)

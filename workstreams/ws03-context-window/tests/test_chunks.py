@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lilims.context import Call, Chunk, DecoderShape, attention_mask, plan_calls, plan_prefill, state_rows
+from lilims.context import (
+    Call,
+    Chunk,
+    DecoderShape,
+    StateRows,
+    Visibility,
+    attention_mask,
+    plan_calls,
+    ring_row,
+    state_rows,
+)
 from lilims.core.errors import ContextOverflowError
 
 
@@ -22,22 +32,47 @@ from lilims.core.errors import ContextOverflowError
     ],
 )
 def test_chunks_of_a_prompt(tokens: int, position: int, chunk: int, expected: list[tuple[int, int]]) -> None:
-    chunks = plan_prefill(tokens, position=position, chunk=chunk, capacity=64)
+    shape = DecoderShape(64, 96, {"decode": 1, "score": chunk})
+    chunks = [call.chunk for call in plan_calls(tokens, position=position, shape=shape, need_logits_of="all")]
     assert [(c.slot, c.count) for c in chunks] == expected
     assert {c.size for c in chunks} <= {chunk}
 
 
+@pytest.mark.parametrize(
+    ("position", "keep", "expected"),
+    [
+        (90, 0, [("prefill", 90, 6), ("prefill", 0, 16), ("prefill", 16, 3)]),  # rows 90 to 95, then 0 to 18
+        (90, 4, [("prefill", 90, 6), ("prefill", 4, 16), ("prefill", 20, 3)]),
+        (80, 4, [("prefill", 80, 16), ("prefill", 4, 9)]),
+        (188, 4, [("prefill", 4, 16), ("prefill", 20, 9)]),
+    ],
+)
+def test_rows_that_go_round(position: int, keep: int, expected: list[tuple[str, int, int]]) -> None:
+    """Where a chunk does not fit before the last row, single tokens go there."""
+    calls = plan_calls(25, position=position, shape=SHAPE, keep=keep)
+    got: list[tuple[str, int, int]] = []
+    for call in calls:
+        chunk = call.chunk
+        assert chunk.slot == ring_row(chunk.position, 96, keep) and chunk.slot + chunk.size <= 96
+        if call.function == "decode" and got and chunk.slot > 80:
+            got[-1] = (got[-1][0], got[-1][1], got[-1][2] + 1)
+        else:
+            got.append(("prefill", chunk.slot, chunk.count))
+    assert got == expected
+    assert [call.chunk.position for call in calls[1:]] == [call.chunk.end for call in calls[:-1]]
+
+
 def test_overflow_names_the_numbers() -> None:
     with pytest.raises(ContextOverflowError, match="60 tokens in the context and 5 more do not fit into 64") as caught:
-        plan_prefill(5, position=60, chunk=4, capacity=64)
+        plan_calls(5, position=60, shape=SHAPE)
     assert caught.value.hint is not None and "by 1 tokens" in caught.value.hint
-    assert len(plan_prefill(4, position=60, chunk=4, capacity=64)) == 1
+    assert len(plan_calls(4, position=60, shape=SHAPE)) == 1
 
 
-@pytest.mark.parametrize("arguments", [(-1, 0, 4), (1, -1, 4), (1, 0, 0)])
-def test_negative_numbers_are_refused(arguments: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match="cannot cut"):
-        plan_prefill(arguments[0], position=arguments[1], chunk=arguments[2], capacity=64)
+@pytest.mark.parametrize("arguments", [(-1, 0), (1, -1)])
+def test_negative_numbers_are_refused(arguments: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="cannot place"):
+        plan_calls(arguments[0], position=arguments[1], shape=SHAPE)
 
 
 @pytest.mark.parametrize("chunk", [(-1, 1, 1), (0, 0, 1), (0, 2, 1)])
@@ -67,6 +102,7 @@ def test_no_query_ever_sees_padding(conversation: tuple[DecoderShape, int | None
     """A cache of tags: what a call writes is a position or None (padding); real queries must see exactly their past."""
     shape, window, turns = conversation
     cache: list[int | None] = [None] * shape.rows
+    held = StateRows(shape.rows)
     position, seen = 0, []
     for tokens in turns:
         calls = plan_calls(tokens, position=position, shape=shape, need_logits_of=logits)  # type: ignore[arg-type]
@@ -77,7 +113,9 @@ def test_no_query_ever_sees_padding(conversation: tuple[DecoderShape, int | None
                 chunk.slot + i if i < chunk.count else None for i in range(chunk.size)
             ]
             seen += range(chunk.slot, chunk.end)
-            mask = attention_mask(chunk.slot, chunk.size, shape.rows, window=window)[0, 0]
+            mask = attention_mask(chunk, held, Visibility(shape.context, 0, window))[0, 0]
+            held.begin(chunk)
+            held.finish(chunk)
             for query in range(chunk.count):
                 visible = [cache[row] for row in range(shape.rows) if mask[query, row] == 0]
                 here = chunk.slot + query

@@ -7,49 +7,81 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lilims.context import DecodeMask, attention_mask
+from lilims.context import Chunk, DecodeMask, StateRows, Visibility, attention_mask, ring_row
 
 
-def by_loops(slot: int, size: int, rows: int, window: int | None, mask_value: float) -> np.ndarray:
-    mask = np.full((1, 1, size, rows), mask_value, np.float32)
-    for query in range(size):
-        for row in range(rows):
-            position = slot + query
-            if row <= position and (window is None or row > position - window):
-                mask[0, 0, query, row] = 0.0
+def by_loops(chunk: Chunk, held: list[int], reach: int, keep: int, window: int | None, value: float) -> np.ndarray:
+    now = list(held)
+    for i in range(chunk.size):
+        now[chunk.slot + i] = chunk.position + i
+    mask = np.full((1, 1, chunk.size, len(held)), value, np.float32)
+    for i in range(chunk.size):
+        query = chunk.position + i
+        for row, position in enumerate(now):
+            near = position > query - reach or position < keep
+            if 0 <= position <= query and near and (window is None or position > query - window):
+                mask[0, 0, i, row] = 0.0
     return mask
 
 
+def held_up_to(position: int, rows: int, keep: int) -> StateRows:
+    held = StateRows(rows)
+    for at in range(position):
+        held.positions[ring_row(at, rows, keep)] = at
+    return held
+
+
 WINDOWS = st.none() | st.integers(1, 50)
+KEEP = st.integers(0, 5)
 
 
-@given(slot=st.integers(0, 40), size=st.integers(1, 12), spare=st.integers(0, 20), window=WINDOWS)
-def test_a_mask_equals_the_loops(slot: int, size: int, spare: int, window: int | None) -> None:
-    rows = slot + size + spare
-    mask = attention_mask(slot, size, rows, window=window, mask_value=-777.0)
-    np.testing.assert_array_equal(mask, by_loops(slot, size, rows, window, -777.0))
+@given(position=st.integers(0, 90), size=st.integers(1, 12), keep=KEEP, reach=st.integers(1, 40), window=WINDOWS)
+def test_a_mask_equals_the_loops(position: int, size: int, keep: int, reach: int, window: int | None) -> None:
+    held = held_up_to(position, 60, keep)
+    chunk = Chunk(min(ring_row(position, 60, keep), 60 - size), size, size, position)
+    mask = attention_mask(chunk, held, Visibility(reach, keep, window), mask_value=-777.0)
+    np.testing.assert_array_equal(mask, by_loops(chunk, held.positions.tolist(), reach, keep, window, -777.0))
     assert mask.dtype == np.float32
+    assert (mask == 0).any(-1).all()  # each query sees at least its own row
 
 
-@given(slots=st.lists(st.integers(0, 39) | st.just(-1), max_size=60), window=WINDOWS)
-def test_decoding_updates_its_mask_exactly(slots: list[int], window: int | None) -> None:
-    """-1 stands for the next position; anything else jumps, as a rewound session does."""
-    mask, slot = DecodeMask(40, window=window), -1
-    for step in slots:
-        slot = min(slot + 1, 39) if step < 0 else step
-        np.testing.assert_array_equal(mask.at(slot), by_loops(slot, 1, 40, window, -1e4), err_msg=f"slot {slot}")
+@given(
+    moves=st.lists(st.integers(0, 99) | st.just(-1) | st.just(-8), max_size=80),
+    keep=KEEP,
+    reach=st.integers(1, 30),
+    window=WINDOWS,
+)
+def test_decoding_updates_its_mask_exactly(moves: list[int], keep: int, reach: int, window: int | None) -> None:
+    """-1 stands for the next token, -8 for a chunk; anything else goes back to where a rewound session would."""
+    held, position = StateRows(40), 0
+    mask = DecodeMask(held, Visibility(reach, keep, window))
+    for move in moves:
+        if 0 <= move < position and move > position - 8:
+            held.forget(move)
+            position = move
+        slot = ring_row(position, 40, keep)
+        if move == -8 and slot + 8 <= 40:
+            chunk = Chunk(slot, 5, 8, position)
+        else:
+            chunk = Chunk(slot, 1, 1, position)
+            want = by_loops(chunk, held.positions.tolist(), reach, keep, window, -1e4)
+            np.testing.assert_array_equal(mask.at(chunk), want, err_msg=f"position {position}")
+        held.begin(chunk)
+        held.finish(chunk)
+        position = chunk.end
 
 
 def test_the_mask_value_is_finite_in_fp16() -> None:
-    assert np.isfinite(attention_mask(0, 2, 4).astype(np.float16)).all()
+    mask = attention_mask(Chunk(0, 2, 2), StateRows(4), Visibility(4))
+    assert np.isfinite(mask.astype(np.float16)).all()
 
 
-@pytest.mark.parametrize(("slot", "size", "rows"), [(-1, 1, 4), (0, 0, 4), (3, 2, 4)])
-def test_queries_that_do_not_fit_are_refused(slot: int, size: int, rows: int) -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        attention_mask(slot, size, rows)
+def test_queries_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 queries at slot 3 do not fit into 4 rows"):
+        attention_mask(Chunk(3, 2, 2), StateRows(4), Visibility(4))
 
 
-def test_a_window_of_nothing_is_refused() -> None:
+@pytest.mark.parametrize(("reach", "window"), [(0, None), (4, 0), (0, 4)])
+def test_a_window_of_nothing_is_refused(reach: int, window: int | None) -> None:
     with pytest.raises(ValueError, match="hide a query from itself"):
-        attention_mask(0, 1, 4, window=0)
+        Visibility(reach, 0, window)

@@ -10,9 +10,8 @@ from lilims.context import (
     Chunk,
     DecoderShape,
     RotaryParameters,
+    StateRows,
     StepInputs,
-    attention_mask,
-    kv_state_bytes,
     plan_calls,
     rotary_tables,
 )
@@ -34,6 +33,19 @@ BUCKETS = DecoderShape(
 )
 
 
+def causal(slot: int, size: int, rows: int, *, window: int | None, mask_value: float = -1e4) -> np.ndarray:
+    """The mask of a text from row 0 on."""
+    query, row = np.arange(slot, slot + size)[:, None], np.arange(rows)
+    seen = (row <= query) & (row > query - min(window or rows, GEMMA.context))  # padding past the context sees less
+    return np.where(seen, 0, mask_value).astype(np.float32)[None, None]
+
+
+def filled(shape: DecoderShape, position: int = 0) -> StateRows:
+    held = StateRows(shape.rows)
+    held.positions[:position] = np.arange(position)
+    return held
+
+
 def expected(shape: DecoderShape, call: Call, ids: list[int]) -> dict[str, np.ndarray]:
     """The inputs by the contract's words, each computed on its own."""
     chunk = call.chunk
@@ -41,12 +53,10 @@ def expected(shape: DecoderShape, call: Call, ids: list[int]) -> dict[str, np.nd
     want = {
         "input_ids": np.array([ids + [shape.padding] * (chunk.size - chunk.count)], np.int32),
         "slot": np.array([chunk.slot], np.int32),
-        "attention_mask": attention_mask(
-            chunk.slot, chunk.size, shape.rows, window=shape.window, mask_value=shape.mask_value
-        ),
+        "attention_mask": causal(chunk.slot, chunk.size, shape.rows, window=shape.window, mask_value=shape.mask_value),
     }
     if shape.local_window is not None:
-        want["local_attention_mask"] = attention_mask(
+        want["local_attention_mask"] = causal(
             chunk.slot, chunk.size, shape.rows, window=shape.local_window, mask_value=shape.mask_value
         )
     if shape.rotary is not None:
@@ -63,7 +73,8 @@ def expected(shape: DecoderShape, call: Call, ids: list[int]) -> dict[str, np.nd
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("logits", ["last", "all"])
 def test_a_session_gets_the_inputs_of_the_contract(shape: DecoderShape, logits: str) -> None:
-    steps, position = StepInputs(shape), 0
+    held, position = filled(shape), 0
+    steps = StepInputs(shape, held)
     for turn in [6, 1, 1, 1, 5, 2, 1, 4, 1, 1, 9]:
         ids = list(range(100 + position, 100 + position + turn))
         for call in plan_calls(turn, position=position, shape=shape, need_logits_of=logits):  # type: ignore[arg-type]
@@ -73,6 +84,8 @@ def test_a_session_gets_the_inputs_of_the_contract(shape: DecoderShape, logits: 
             for name, value in want.items():
                 np.testing.assert_array_equal(got[name], value, err_msg=f"{name} of {call}")
                 assert got[name].dtype == value.dtype and got[name].flags.c_contiguous, name
+            held.begin(call.chunk)
+            held.finish(call.chunk)
         position += turn
     assert position == shape.context
 
@@ -81,12 +94,12 @@ def test_the_length_of_dynamic_rules_is_the_context() -> None:
     rule = RotaryParameters(rotary_dim=8, kind="dynamic", factor=2.0, original_context=16)
     shape = DecoderShape(32, 64, FUNCTIONS, rotary=rule)
     for function, size in (("decode", 1), ("prefill", 4)):
-        inputs = StepInputs(shape).build(Call(function, Chunk(3, 1, size)), [7])
+        inputs = StepInputs(shape, filled(shape, 3)).build(Call(function, Chunk(3, 1, size)), [7])
         np.testing.assert_array_equal(inputs["cos"][:, :, :1], rotary_tables(rule, [3], length=32)[0])
 
 
 def test_the_dict_is_new_and_the_arrays_of_decoding_are_not() -> None:
-    steps = StepInputs(GEMMA)
+    steps = StepInputs(GEMMA, filled(GEMMA))
     first = steps.build(Call("decode", Chunk(0, 1, 1)), [1])
     first_mask = first.pop("attention_mask")  # as Core ML's predict, which changes the dict that it is given
     second = steps.build(Call("decode", Chunk(1, 1, 1)), [2])
@@ -104,7 +117,7 @@ def test_the_dict_is_new_and_the_arrays_of_decoding_are_not() -> None:
 )
 def test_tokens_that_are_not_the_calls_are_refused(call: Call, ids: list[int]) -> None:
     with pytest.raises(ValueError, match="are not the"):
-        StepInputs(GEMMA).build(call, ids)
+        StepInputs(GEMMA, filled(GEMMA)).build(call, ids)
 
 
 @pytest.mark.parametrize(
@@ -120,15 +133,6 @@ def test_tokens_that_are_not_the_calls_are_refused(call: Call, ids: list[int]) -
 def test_a_shape_that_cannot_work_is_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DecoderShape(**{"context": 32, "rows": 64, "functions": FUNCTIONS, **arguments})  # type: ignore[arg-type]
-
-
-def test_bytes_of_a_state() -> None:
-    assert kv_state_bytes(layers=22, kv_heads=4, rows=8256, head_dim=64) == 185_991_168
-    # stories260K: head_dim 8 stands as 32 in the state
-    state = np.zeros((2 * 5, 4, 576, 32), np.float16)
-    assert kv_state_bytes(layers=5, kv_heads=4, rows=576, head_dim=8) == state.nbytes
-    with pytest.raises(ValueError, match="at least 1"):
-        kv_state_bytes(layers=0, kv_heads=4, rows=576, head_dim=8)
 
 
 def functions_of(tokens: int, position: int, logits: str = "last") -> list[str]:
@@ -166,10 +170,10 @@ def test_scoring_has_no_buckets() -> None:
 def test_the_masks_of_a_bucket_are_the_first_columns(tokens: int, position: int) -> None:
     """Padding behind the bucket's last row has no column of its own; the state is written there all the same."""
     (call,) = plan_calls(tokens, position=position, shape=BUCKETS)
-    inputs = StepInputs(BUCKETS).build(call, list(range(tokens)))
+    inputs = StepInputs(BUCKETS, filled(BUCKETS, position)).build(call, list(range(tokens)))
     rows = BUCKETS.rows_read(call.function)
     for name, window in (("attention_mask", None), ("local_attention_mask", 3)):
-        whole = attention_mask(position, call.chunk.size, 64, window=window)
+        whole = causal(position, call.chunk.size, 64, window=window)
         assert inputs[name].shape == (1, 1, call.chunk.size, rows)
         assert inputs[name].flags.c_contiguous
         np.testing.assert_array_equal(inputs[name], whole[..., :rows])

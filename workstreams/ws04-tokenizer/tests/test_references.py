@@ -58,6 +58,6 @@ def test_the_greedy_story_of_stories260k() -> None:
 def test_what_qwen2_adds() -> None:
     tokenizer = loaded("tokenizers/qwen2")
     assert tokenizer.vocab_size == 151646 and tokenizer.bos_id is None
-    assert tokenizer.eos_ids == (tokenizer.token_id("<|im_end|>"),) == (151645,)
+    assert tokenizer.eos_ids == (tokenizer.token_id("<|im_end|>"), tokenizer.token_id("<|endoftext|>"))
     assert tokenizer.encode("<|im_start|>user", parse_special=True) == [151644, 872]
     assert tokenizer.encode("<|im_start|>user")[0] != 151644

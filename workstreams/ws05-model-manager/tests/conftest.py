@@ -13,7 +13,7 @@ import pytest
 from lilims.core.console import console
 from lilims.core.manifest import Manifest, describe_files, write_manifest
 from lilims.core.settings import settings
-from lilims.runtime.statistics import Statistics
+from lilims.runtime import Statistics, Token
 
 
 @pytest.fixture(autouse=True)
@@ -120,19 +120,27 @@ class FakeModel:
     tokenizer: FakeTokenizer = field(default_factory=FakeTokenizer)
     context: int = 64
 
-    def generate(self, prompt: str, **options: Any) -> Iterator[str]:
-        self.asked.append({"prompt": prompt, **options})
+    chats: bool = False
+    reasoning: str = ""
+
+    def session(self, policy: str = "error") -> str:
+        return f"a session, {policy}"
+
+    def generate(self, prompt: Any, **options: Any) -> Iterator[Token]:
+        self.asked.append({"prompt": prompt, **{name: value for name, value in options.items() if value is not None}})
         self.stats = Statistics(
             prompt_tokens=3, generated_tokens=6, time_to_first_token=0.05, prefill_seconds=0.03, decode_seconds=0.1,
             finish_reason=None if self.error else "stop", seed=options.get("seed"),
         )  # fmt: skip
+        return self._tokens()
+
+    def _tokens(self) -> Iterator[Token]:
+        if self.reasoning:
+            yield Token(9, reasoning=self.reasoning)
         for index, piece in enumerate(self.pieces):
             if self.error is not None and index == self.fails_after:
                 raise self.error
-            yield piece
-
-    def generate_tokens(self, prompt: Any, **options: Any) -> Iterator[str]:
-        return self.generate(prompt, **options)
+            yield Token(index, piece, logprob=-0.5, top_logprobs=((index, -0.5),))
 
 
 @pytest.fixture
@@ -140,7 +148,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> tuple[list[FakeModel], dict[str, 
     """Stands in for `lilims.runtime.load`: the models it made, and fields for the next ones."""
     import lilims.runtime
     from lilims.core.manifest import read_manifest
-    from lilims.runtime import model
+    from lilims.runtime import loading
 
     made: list[FakeModel] = []
     settings_of_next: dict[str, Any] = {}
@@ -150,7 +158,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> tuple[list[FakeModel], dict[str, 
         made[-1].asked.append({"load": options})
         return made[-1]
 
-    monkeypatch.setattr(model, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     assert lilims.runtime.load is load
     return made, settings_of_next
 

@@ -17,6 +17,7 @@ from .conftest import FakeModel, write_model
 
 Run = Callable[..., int]
 Loaded = tuple[list[FakeModel], dict[str, Any]]
+DEFAULTS = {"session": "a session, error", "stop": (), "ignore_eos": False}
 STORY = ", there was a fox.\nThe end"
 
 
@@ -38,9 +39,7 @@ def test_a_model_and_a_prompt(
     assert captured.err == ""
     (model,) = loaded[0]
     assert model.folder == tiny
-    assert model.asked[1] == {
-        "prompt": "Once", "max_tokens": None, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": None,
-    }  # fmt: skip
+    assert model.asked[1] == {"prompt": "Once", **DEFAULTS}
 
 
 def test_without_a_model_the_built_in_one(
@@ -55,13 +54,91 @@ def test_without_a_model_the_built_in_one(
 def test_options_reach_the_model(tiny: Path, lilims: Run, loaded: Loaded) -> None:
     options = ["-n", "5", "--temp", "0.7", "--top-k", "40", "--top-p", "0.9", "--seed", "3", "--threads", "2"]
     assert lilims("run", "tiny", "Once", *options) == 0
-    assert loaded[0][0].asked == [
-        {"load": {"threads": 2}},
-        {"prompt": "Once", "max_tokens": 5, "temperature": 0.7, "top_k": 40, "top_p": 0.9, "seed": 3},
-    ]
+    asked = {"prompt": "Once", **DEFAULTS, "max_tokens": 5, "temperature": 0.7, "top_k": 40, "top_p": 0.9, "seed": 3}
+    assert loaded[0][0].asked == [{"load": {"isolate": False, "threads": 2}}, asked]
+
+
+EACH = {
+    "min-p": (["--min-p", "0.1"], {"min_p": 0.1}),
+    "typical": (["--typical-p", "0.9"], {"typical_p": 0.9}),
+    "repeat": (["--repeat-penalty", "1.1"], {"repetition_penalty": 1.1}),
+    "frequency": (["--frequency-penalty", "0.5"], {"frequency_penalty": 0.5}),
+    "presence": (["--presence-penalty", "0.5"], {"presence_penalty": 0.5}),
+    "bias": (["--logit-bias", "5=-100", "--logit-bias", "7=2"], {"logit_bias": {5: -100.0, 7: 2.0}}),
+    "logprobs": (["--logprobs", "2"], {"logprobs": 2}),
+    "stop": (["--stop", "a", "--stop", "\n\n"], {"stop": ("a", "\n\n")}),
+    "ignore-eos": (["--ignore-eos"], {"ignore_eos": True}),
+    "policy": (["--context-policy", "sinks"], {"session": "a session, sinks"}),
+}
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_each_option(case: str, tiny: Path, lilims: Run, loaded: Loaded) -> None:
+    arguments, asked = EACH[case]
+    assert lilims("run", "tiny", "Once", *arguments) == 0
+    assert loaded[0][0].asked[1] == {"prompt": "Once", **DEFAULTS, **asked}
+
+
+def test_options_of_loading(tiny: Path, lilims: Run, loaded: Loaded) -> None:
+    options = ["--executor", "portable", "--precision", "exact", "--context", "32", "--compute-units", "CPU_ONLY"]
+    assert lilims("run", "tiny", "Once", *options, "--isolate") == 0
+    assert loaded[0][0].asked[0]["load"] == {
+        "isolate": True, "executor": "portable", "precision": "exact", "context": 32,
+        "compute_units": "CPU_ONLY",
+    }  # fmt: skip
+
+
+# -- chats -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_chat_model_answers(tiny: Path, lilims: Run, loaded: Loaded) -> None:
+    loaded[1]["chats"] = True
+    assert lilims("run", "tiny", "Hi", "--system", "Be kind.", "--no-think") == 0
+    asked = loaded[0][0].asked[1]
+    assert asked["prompt"] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    assert asked["think"] is False
+    assert lilims("run", "tiny", "Hi", "--raw") == 0
+    assert loaded[0][1].asked[1]["prompt"] == "Hi"
+
+
+@pytest.mark.parametrize("option", [["--system", "Be kind."], ["--think"]], ids="".join)
+def test_options_of_chats_need_a_template(
+    option: list[str], tiny: Path, lilims: Run, loaded: Loaded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lilims("run", "tiny", "Once", *option) == 2
+    assert f"{option[0]} is for models with a chat template" in capsys.readouterr().err
+
+
+def test_reasoning_is_kept_apart(tiny: Path, lilims: Run, loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded[1].update(chats=True, reasoning="a fox?")
+    assert lilims("run", "tiny", "Hi") == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (STORY + "\n", "a fox?")
+    assert lilims("run", "tiny", "Hi", "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["text"], value["reasoning"]) == (STORY, "a fox?")
+
+
+def test_logprobs_in_json(tiny: Path, lilims: Run, loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lilims("run", "tiny", "Once", "--json", "--logprobs", "1") == 0
+    tokens = json.loads(capsys.readouterr().out)["tokens"]
+    assert tokens[0] == {
+        "id": 0, "text": ", there", "logprob": -0.5, "top_logprobs": [{"id": 0, "logprob": -0.5}],
+    }  # fmt: skip
+
+
+def test_a_prompt_from_a_file(tiny: Path, lilims: Run, loaded: Loaded, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.txt"
+    file.write_bytes("Es war é\n".encode())
+    assert lilims("run", "tiny", "-f", str(file)) == 0
+    assert loaded[0][0].asked[1]["prompt"] == "Es war é"
+    file.write_bytes(b"\xff")
+    assert lilims("run", "tiny", "-f", str(file)) == 2
 
 
 USAGE = {
+    "bias": (["tiny", "Once", "--logit-bias", "five"], "--logit-bias 'five' is not ID=X"),
+    "two-constraints": (["tiny", "Once", "--regex", "a", "--json-schema", __file__], "exclude each other"),
     "no-prompt": ([], "there is no prompt"),
     "only-a-model": (["tiny"], "'tiny' is a model; there is no prompt"),
     "three": (["tiny", "Once", "upon"], "3 words where one or two are taken"),

@@ -14,7 +14,9 @@
     ├── ContractError                  a package is not a decoder as the contract says
     ├── QuantizationError              a tensor cannot take the scheme that was asked for
     ├── ExecutionError                 an executor failed to load or to run a program
-    │   └── ContextOverflowError       more tokens than the state has rows
+    │   ├── ContextOverflowError       more tokens than the state has rows
+    │   ├── TokensGoneError            the state no longer holds what this needs
+    │   └── OutOfMemoryError           the machine has not the memory for this
     ├── StorageError                   disk full, no permission, target exists
     │   └── OutputExistsError
     ├── ModelNotFoundError             no model of that name, no such folder
@@ -39,11 +41,13 @@ __all__ = [
     "ManifestError",
     "MissingDependencyError",
     "ModelNotFoundError",
+    "OutOfMemoryError",
     "OutputExistsError",
     "PackageError",
     "QuantizationError",
     "StorageError",
     "TokenizerError",
+    "TokensGoneError",
     "UnsupportedError",
     "UnsupportedModelError",
     "UnsupportedOpError",
@@ -167,6 +171,18 @@ class ContextOverflowError(ExecutionError):
     """More tokens than the state has rows for."""
 
     next_step = "shorten the prompt, or convert with a larger --context"
+
+
+class TokensGoneError(ExecutionError):
+    """The state no longer holds tokens that this needs: the context policy has dropped them."""
+
+    next_step = "`Session.advance` runs the wanted tokens again; a `fork` made before going on keeps a way back"
+
+
+class OutOfMemoryError(ExecutionError):
+    """The machine has not the memory for a model, a context or a call."""
+
+    next_step = "take a shorter context or a smaller model, or close other programs"
 
 
 class StorageError(LilimsError):

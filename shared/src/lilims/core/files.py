@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,13 @@ def _sync_tree(path: Path) -> None:
     _sync_directory(path)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes | Sequence[bytes | memoryview], *, private: bool = False) -> None:
     """Writes `data` to `path` by way of a temporary name beside it: readers see the old bytes or the new ones.
+
+    Args:
+        path: the file.
+        data: its bytes, or parts of them in order.
+        private: nobody but the owner may read it (mode 0600).
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -134,8 +139,10 @@ def write_atomic(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with storage_errors(path):
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            with open(os.open(temporary, flags, 0o600 if private else 0o666), "wb") as file:
+                for part in (data,) if isinstance(data, bytes) else data:
+                    file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

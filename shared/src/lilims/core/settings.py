@@ -36,6 +36,10 @@ class Settings:
     """Threads of the portable executor; 0 means the machine's physical cores."""
     offline: bool = False
     """Never use the network, not even for a model that is named by its place on a hub."""
+    cache_gb: int = 16
+    """Gigabytes that the portable executor's graphs and packed weights may take on disk; 0 keeps none."""
+    memory_mb: int = 0
+    """Megabytes that a model may take; 0 means what the machine has available, -1 is not to check."""
     executor: str = "auto"
     """auto, coreml or portable."""
     agent: str = ""

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lilims.runtime.portable.blob import unpack
+from lilims.runtime.portable.buffers import StateBuffers
 from lilims.runtime.portable.compiler import compile_function
 from lilims.runtime.portable.fusion import fuse
 from lilims.runtime.portable.lowering.scope import Precision
 from lilims.runtime.portable.program import Argument, Constant, Function, Op, Ref, StateType, TensorType, Value
-from lilims.runtime.portable.session import Executable, StateBuffers
+from lilims.runtime.portable.session import Executable
 
 _DTYPES = {"float16": "fp16", "float32": "fp32", "object": "string"}
 
@@ -97,4 +98,4 @@ class Runner:
         return [node.op_type for node in self.graph.model.graph.node]
 
     def __call__(self, **feeds: NDArray[Any]) -> list[NDArray[Any]]:
-        return self.executable.run({self.graph.inputs[k][0]: v for k, v in feeds.items()}, self.states)[0]
+        return self.executable.run(feeds, self.states)[0]

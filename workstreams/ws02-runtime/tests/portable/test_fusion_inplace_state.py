@@ -88,11 +88,11 @@ def test_rows_in_place_are_the_plain_state(form: str, precision: Any) -> None:
     fused, plain = Runner(decoder(form), precision), Runner(decoder(form), precision, fused=False)
     assert "slice_update" not in fused.op_types
     assert {slot.row for slot in fused.graph.slots} == set(range(SHAPE[0]))
-    buffer = fused.states.arrays["cache"]
+    buffer = fused.states.whole("cache")
     for turn in range(7):
         found, expected = fused(**feeds(turn))[0], plain(**feeds(turn))[0]
         assert np.array_equal(found, expected), f"turn {turn}"
-        assert np.array_equal(buffer, plain.states.arrays["cache"]), f"turn {turn}"
+        assert np.array_equal(buffer, plain.states.whole("cache")), f"turn {turn}"
     assert np.array_equal(buffer, buffer.astype(np.float16))
 
 
@@ -178,6 +178,6 @@ def test_what_a_shared_buffer_would_break_stays_plain(why: str) -> None:
         feed = feeds(turn) if why != "row computed" else {**feeds(turn), "slot": np.array([turn], np.int32)}
         for found, expected in zip(fused(**feed), plain(**feed), strict=True):
             assert np.array_equal(found, expected)
-        assert np.array_equal(fused.states.arrays["cache"], plain.states.arrays["cache"])
-    rows = {i for i in range(SHAPE[0]) if plain.states.arrays["cache"][i].any()}
+        assert np.array_equal(fused.states.whole("cache"), plain.states.whole("cache"))
+    rows = {i for i in range(SHAPE[0]) if plain.states.whole("cache")[i].any()}
     assert rows == ({1} if why == "stale chain" else {0})

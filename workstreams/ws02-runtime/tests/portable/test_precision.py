@@ -93,7 +93,7 @@ def test_underflow_is_reported_with_its_share() -> None:
     x = fn.input("x", "fp16", (6,))
     y = fn.op("mul", ("fp16", (6,)), x=x, y=x)
     runner = Runner(fn.function(y), "fp16")
-    feeds = {runner.graph.inputs["x"][0]: np.array([0, 1e-4, 1e-2, 1, 2, 0], np.float32)}
+    feeds = {"x": np.array([0, 1e-4, 1e-2, 1, 2, 0], np.float32)}
     results, (overflow, underflow) = runner.executable.run(feeds, runner.states)
     assert results[0][1] == 0
     assert overflow.tolist() == [0.0]

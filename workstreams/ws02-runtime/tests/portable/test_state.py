@@ -14,8 +14,8 @@ import pytest
 
 from lilims.core.errors import LilimsError, PackageError, UsageError
 from lilims.runtime.portable import MLModel, MLState
+from lilims.runtime.portable.buffers import StateBuffers
 from lilims.runtime.portable.program import TensorType
-from lilims.runtime.portable.session import StateBuffers
 
 from .build import Fn, Runner
 
@@ -139,7 +139,7 @@ def test_a_dropped_state_is_freed(save: Callable[..., Path], counter: Any) -> No
     model = MLModel(save(main=counter))
     state = model.make_state()
     model.predict({"x": np.ones(SHAPE, np.float32)}, state)
-    buffer = weakref.ref(state._buffers.arrays["acc"])
+    buffer = weakref.ref(state._buffers.whole("acc"))
     del state
     gc.collect()
     assert buffer() is None
@@ -170,7 +170,7 @@ def test_a_state_that_is_only_read_or_only_written() -> None:
     y = fn.op("add", ("fp16", (2,)), x=fn.op("read_state", ("fp16", (2,)), input=old), y=x)
     fn.op("coreml_update_state", ("fp16", (2,)), state=new, value=y)
     run = Runner(fn.function(y))
-    run.states.arrays["old"][:] = 5
+    run.states.whole("old")[:] = 5
     assert np.array_equal(run(x=np.array([1, 2], np.float32))[0], [6, 7])
-    assert run.states.arrays["new"].tolist() == [6, 7]
-    assert run.states.arrays["old"].tolist() == [5, 5]
+    assert run.states.whole("new").tolist() == [6, 7]
+    assert run.states.whole("old").tolist() == [5, 5]

@@ -145,7 +145,9 @@ def convert(
             hashed = _in_background(lambda: checkpoint.sha256) if jobs > 1 else None
             written = write_packages(folder, given, plan, shapes, attention=attention, jobs=jobs, kept=kept)
             for path in given.companions:
-                shutil.copyfile(path, folder / path.name)  # links, as in the hub's cache, become files
+                copy = folder / path.relative_to(checkpoint.companions)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, copy)  # links, as in the hub's cache, become files
             if hashed is not None:
                 hashed.join()
             manifest = manifest_of(

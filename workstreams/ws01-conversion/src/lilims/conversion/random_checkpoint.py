@@ -68,7 +68,7 @@ def _write(path: Path, shapes: dict[str, tuple[int, ...]], random: np.random.Gen
 
 def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     """Mean and standard deviation of a tensor's values."""
-    if len(shape) == 1:
+    if len(shape) == 1 or "norm" in name:
         return (0.0, 0.1) if name.endswith("bias") else (1.0, 0.1)
     if any(part in name for part in ("embed", "wte", "wpe")):
         # Small beside positions and what the layers add, or a tied model only repeats its last token.

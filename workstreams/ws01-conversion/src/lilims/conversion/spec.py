@@ -33,7 +33,9 @@ class Attention:
         rotary: which of the host's tables turn Q and K: the model's, those of its local layers, or none.
         window: makes the layer local: a query sees that many positions, its own included.
         biases: the projections (q, k, v, o) that have a bias.
-        qk_norm: a norm on Q and K before the rotation, over each head or over the whole projection.
+        qk_norm: a norm on Q and K before the rotation.
+        qk_norm_over: each head with the weights of all ("head") or weights of its own ("each head", a LayerNorm without
+            bias), or the whole projection.
         softcap: c·tanh(score / c) before the mask.
     """
 
@@ -45,7 +47,7 @@ class Attention:
     window: int | None = None
     biases: frozenset[str] = frozenset()
     qk_norm: Norm | None = None
-    qk_norm_over: Literal["head", "projection"] = "head"
+    qk_norm_over: Literal["head", "each head", "projection"] = "head"
     softcap: float | None = None
 
 
@@ -61,7 +63,10 @@ class Mlp:
 
 @dataclass(frozen=True)
 class Experts:
-    """A mixture of gated MLPs: softmax over a router's logits, the `active` largest shares, perhaps normalised to 1."""
+    """A mixture of gated MLPs: softmax over a router's logits, the `active` largest shares, perhaps normalised to 1.
+
+    Of experts with equal logits the lower index comes first. torch.topk, which transformers takes, promises no order.
+    """
 
     count: int
     active: int
@@ -182,9 +187,13 @@ def _attention_roles(spec: Attention, hidden: int) -> Roles:
     queries, keys = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
     shapes = {"q": (queries, hidden), "k": (keys, hidden), "v": (keys, hidden), "o": (hidden, queries)}
     found = _linear_roles("attention", shapes, spec.biases)
-    for name, size in (("q", queries), ("k", keys)):
-        over = size if spec.qk_norm_over == "projection" else spec.head_dim
-        found += _norm_roles(f"attention.{name}_norm", spec.qk_norm, over)
+    for name, heads in (("q", spec.heads), ("k", spec.kv_heads)):
+        if spec.qk_norm_over == "each head":
+            norms = [f"attention.{name}_norm.{head}" for head in range(heads)]
+        else:
+            norms = [f"attention.{name}_norm"]
+        over = heads * spec.head_dim if spec.qk_norm_over == "projection" else spec.head_dim
+        found += [role for norm in norms for role in _norm_roles(norm, spec.qk_norm, over)]
     return found
 
 
@@ -214,12 +223,13 @@ class TensorSource:
     """Where a role's tensor lies in a checkpoint.
 
     Args:
-        name: tensor name; `{layer}` and `{expert}` stand for indices.
+        name: tensor name; `{layer}`, `{expert}` and `{head}` stand for indices.
         transpose: stored as [in, out] (GPT-2's Conv1D).
         stack: roles of its block (q, k, v) whose outputs this tensor holds one after another, this role's among them.
         by_head: the stack is repeated for each head (GPT-NeoX), each holding that head's rows of every role.
         add: is added to every value (Gemma's norms store w − 1).
         interleaved: rotary pairs are neighbours (Cohere); rows are put into the halves layout, which changes no result.
+        row: which row this role is of a tensor [heads, head_dim]; the head's index is filled in.
     """
 
     name: str
@@ -228,3 +238,4 @@ class TensorSource:
     by_head: bool = False
     add: float = 0.0
     interleaved: bool = False
+    row: int | None = None

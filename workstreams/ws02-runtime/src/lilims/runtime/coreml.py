@@ -28,13 +28,14 @@ from lilims.core.files import new_directory
 from lilims.core.locks import exclusive
 from lilims.core.paths import cache_dir
 
-from .executor import ExecutorName
+from .contract import STATE
+from .executor import ExecutorName, check_rows
+from .portable.failures import failure
 
 __all__ = ["CoreMLExecutor", "CoreMLFunction", "CoreMLState"]
 
 _SYSTEM_VERSION = Path("/System/Library/CoreServices/SystemVersion.plist")
 _COMPILED = "model.mlmodelc"
-_STATE = "kv_cache"
 
 
 class CoreMLState:
@@ -113,10 +114,44 @@ class CoreMLExecutor:
         own = own or self.make_state()
         with state.lock, own.lock:
             try:
-                own.raw.write_state(_STATE, state.raw.read_state(_STATE))
+                own.raw.write_state(STATE, state.raw.read_state(STATE))
             except Exception as exc:  # RuntimeErrors of the bridge, AttributeErrors of coremltools before 9
                 raise _failure("the state cannot be handed to another package", exc, str(self._package)) from exc
         return own
+
+    def read_state(self, state: CoreMLState, rows: int) -> NDArray[np.float16]:
+        """A copy of the first rows; Core ML gives the whole state, and the rows are cut out here.
+
+        Raises:
+            UsageError: the state has fewer rows.
+            ExecutionError: it cannot be read.
+        """
+        with state.lock:
+            whole = self._content(state)
+        check_rows(whole.shape, rows)
+        return np.array(whole[..., :rows, :], np.float16)
+
+    def write_state(self, state: CoreMLState, values: NDArray[np.float16]) -> None:
+        """Puts values into the first rows. Core ML takes whole states only: the rest is read and written back.
+
+        Raises:
+            UsageError: they do not fit.
+            ExecutionError: it cannot be read or written.
+        """
+        with state.lock:
+            whole = np.array(self._content(state))  # in the dtype that the framework reads and writes
+            check_rows(whole.shape, values.shape)
+            whole[..., : values.shape[-2], :] = values
+            try:
+                state.raw.write_state(STATE, whole)
+            except Exception as exc:
+                raise _failure("the state cannot be written", exc, str(self._package)) from exc
+
+    def _content(self, state: CoreMLState) -> NDArray[Any]:
+        try:
+            return np.asarray(state.raw.read_state(STATE))
+        except Exception as exc:  # RuntimeErrors of the bridge, AttributeErrors of coremltools before 9
+            raise _failure("the state cannot be read", exc, str(self._package)) from exc
 
     def _compile(self, identity: str) -> Path:
         folder = cache_dir() / "coreml" / f"{identity[:32]}-{_os_build()}"
@@ -155,12 +190,10 @@ def _accepted(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _failure(what: str, cause: Exception | None, where: str) -> LilimsError:
-    words = str(cause).strip() if cause is not None else "coremltools gives no reason"
-    return ExecutionError(
-        f"{what}: {words}",
-        where=where,
-        hint="compute_units='CPU_ONLY' or the portable executor tell whether the package or the device is at fault",
-    )
+    hint = "compute_units='CPU_ONLY' or the portable executor tell whether the package or the device is at fault"
+    if cause is None:
+        return ExecutionError(f"{what}: coremltools gives no reason", where=where, hint=hint)
+    return failure(what, cause, where=where, hint=hint)
 
 
 def _os_build() -> str:

@@ -10,8 +10,9 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lilims.core.errors import MissingDependencyError, UnsupportedError, UsageError
@@ -23,6 +24,8 @@ __all__ = [
     "ExecutorName",
     "PackageExecutor",
     "Precision",
+    "Traceable",
+    "check_rows",
     "choose",
     "coreml_problem",
     "open_executor",
@@ -69,6 +72,33 @@ class Executor(Protocol):
     def make_state(self) -> Any:
         """A new state, all zeros, for every function of the package."""
 
+    def read_state(self, state: Any, rows: int) -> NDArray[np.float16]:
+        """A copy of the first `rows` rows of a state: fp16 [2 · layers, kv_heads, rows, head_dim], nothing lost.
+
+        Raises:
+            UsageError: the state has fewer rows.
+            ExecutionError: it cannot be read.
+        """
+
+    def write_state(self, state: Any, values: NDArray[np.float16]) -> None:
+        """Puts `values`, as `read_state` gives them, into the first rows; the other rows keep what they hold.
+
+        Raises:
+            UsageError: `values` do not fit the state; nothing was written.
+            ExecutionError: it cannot be written.
+        """
+
+
+@runtime_checkable
+class Traceable(Protocol):
+    """An executor that can time every operator."""
+
+    def start_trace(self, path: Path) -> None:
+        """Begins a trace, which `stop_trace` writes to `path`."""
+
+    def stop_trace(self) -> Path:
+        """Writes it."""
+
 
 class PackageExecutor(Executor, Protocol):
     """An executor of one package, perhaps one of several that a model is split into."""
@@ -82,6 +112,26 @@ class PackageExecutor(Executor, Protocol):
         Raises:
             ExecutionError: it cannot be handed over.
         """
+
+
+def check_rows(shape: tuple[int, ...], values: tuple[int, ...] | int) -> None:
+    """Checks that rows can be read from, or values written into, a state [2 · layers, kv_heads, R, head_dim].
+
+    Args:
+        shape: the state's.
+        values: the shape of the values, or how many rows are read.
+
+    Raises:
+        UsageError: they do not fit.
+    """
+    heads, rows, width = shape[:-2], shape[-2], shape[-1]
+    wanted = (*heads, values, width) if isinstance(values, int) else values
+    fits = len(wanted) == len(shape) and (*wanted[:-2], wanted[-1]) == (*heads, width) and 0 <= wanted[-2] <= rows
+    if not fits:
+        raise UsageError(
+            f"{list(wanted)} does not fit into a state of {list(shape)}",
+            hint="what was read from one model's state fits that model's states only",
+        )
 
 
 def choose(wanted: Choice, precision: Precision = "fast") -> ExecutorName:
@@ -164,4 +214,4 @@ def open_executor(
         return CoreMLExecutor(package, identity=identity(), compute_units=compute_units)
     from .ported import PortableExecutor
 
-    return PortableExecutor(package, precision=precision, threads=threads)
+    return PortableExecutor(package, precision=precision, threads=threads, identity=identity)

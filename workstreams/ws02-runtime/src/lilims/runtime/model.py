@@ -1,68 +1,82 @@
-"""A model that is loaded: text in, text out. `load` makes it from a model folder.
+"""A model that is loaded: text, messages or ids in, tokens and text out. `load` makes it from a model folder.
 
-Knows how manifest, tokenizer, contract, executor and loop fit together. Must not know how any of them works.
+Knows how manifest, tokenizer, sessions and loop fit together. Must not know how any of them works.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lilims.core.errors import ManifestError, TokenizerError, UsageError
-from lilims.core.events import emit
-from lilims.core.files import sha256_file
-from lilims.core.integrity import Verify, verify_files
-from lilims.core.manifest import Manifest, read_manifest
+from lilims.context import ContextPolicy, DecoderShape
+from lilims.core.errors import UnsupportedError, UsageError
+from lilims.core.manifest import Manifest
 
 from . import contract
 from .embedding import EmbeddingFile
-from .executor import Choice, Executor, PackageExecutor, Precision, choose, open_executor, settings_choice
-from .generation import Detokenizer, Token, check_room, generate
-from .sampling import Sampler, SamplingParameters
+from .executor import Executor, Precision, Traceable
+from .generation.events import Token
+from .generation.loop import Drafter, Request, check_room, generate
+from .generation.output import Output
+from .generation.profile import Profile, profile_of
+from .generation.prompt import Message, Prompt, Texts
+from .generation.stops import StopStrings
+from .generation.stream import Generation
+from .sampling import Constraint, Sampler, SamplingParameters
+from .sampling.parameters import SamplingOptions
 from .session import Session
-from .split import SplitExecutor
-from .statistics import Statistics
+from .statistics import Statistics, peak_rss
 
 if TYPE_CHECKING:
     from lilims.tokenizer import Tokenizer
 
-__all__ = ["Model", "load"]
+__all__ = ["Model"]
 
 
 class Model:
-    """A decoder that is ready to generate. Made by `load`; generations on it do not share a state.
+    """A decoder that is ready to generate. Made by `load`; sessions on it do not share a state.
 
     Attributes:
         folder: the model folder.
         manifest: what it holds.
+        shape: what the planner knows of its functions.
+        precision: what it was loaded with.
         stats: figures of the generation that was started last; they grow while it runs.
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, executor: Executor, tokenizer: Tokenizer | None = None
+        self,
+        folder: Path,
+        manifest: Manifest,
+        executor: Executor,
+        tokenizer: Tokenizer | None = None,
+        *,
+        shape: DecoderShape | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        precision: Precision = "fast",
     ) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.precision: Precision = precision
         self.stats = Statistics()
+        self.shape = shape or contract.decoder_shape(manifest, package=folder / manifest.package)
         self._executor = executor
-        self._tokenizer = tokenizer
+        self._defaults = _defaults(defaults or {})
         self._prepared = False
-        self._shape = contract.decoder_shape(manifest, package=folder / manifest.package)
         self._embedding = EmbeddingFile(folder, manifest.embedding) if manifest.embedding else None
-        own = tokenizer.eos_ids if tokenizer else ()
-        self._stop_ids = frozenset((*manifest.tokens.eos, *own))
+        self._texts = Texts(folder, manifest, tokenizer)
 
     @property
     def context(self) -> int:
-        """The most tokens of a prompt and what is generated after it."""
-        return self.manifest.context
+        """The most tokens that a state holds."""
+        return self.shape.context
 
     @property
     def vocab_size(self) -> int:
@@ -81,88 +95,139 @@ class Model:
         Raises:
             TokenizerError: the model folder holds none.
         """
-        if self._tokenizer is None:
-            raise TokenizerError("the model has no tokenizer", where=self.folder, hint="give token ids instead of text")
-        return self._tokenizer
+        return self._texts.tokenizer
 
-    def session(self) -> Session:
-        """A new, empty KV state with its own position."""
-        return Session(self._executor, self._shape, self.vocab_size, self._embedding)
+    @property
+    def chats(self) -> bool:
+        """Whether the model has a chat template of its own."""
+        return self._texts.chats
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Every id that ends a text: eos ids of manifest, tokenizer and generation_config.json, and ends of turns."""
+        return self._texts.stop_ids
+
+    def session(self, policy: ContextPolicy | str = "error") -> Session:
+        """A new, empty KV state.
+
+        Args:
+            policy: what happens when it is full: "error", "rolling", "sinks", "shift", or a `ContextPolicy`.
+        """
+        chosen = ContextPolicy.named(policy) if isinstance(policy, str) else policy
+        return Session(self._executor, self.shape, self.vocab_size, self._embedding, policy=chosen)
 
     def generate(
         self,
-        prompt: str | Sequence[int],
+        prompt: str | Sequence[int] | Sequence[Message],
         *,
+        session: Session | None = None,
         max_tokens: int | None = None,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        stop_at_eos: bool = True,
-    ) -> Iterator[str]:
-        """Continues a prompt; yields text as it comes, never half a character. The prompt is not repeated.
-
-        Args: as `generate_tokens`.
-        """
-        tokens = self.generate_tokens(
-            prompt,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-            stop_at_eos=stop_at_eos,
-        )
-        return (token.text for token in tokens if token.text)
-
-    def generate_tokens(
-        self,
-        prompt: str | Sequence[int],
-        *,
-        max_tokens: int | None = None,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        stop_at_eos: bool = True,
-    ) -> Iterator[Token]:
-        """Continues a prompt; yields tokens as they come. Arguments are checked at once, work starts with the first.
+        stop: str | Sequence[str] = (),
+        ignore_eos: bool = False,
+        think: bool | None = None,
+        constraint: Constraint | None = None,
+        drafter: Drafter | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **sampling: Unpack[SamplingOptions],
+    ) -> Generation:
+        """Continues a text or answers messages. Arguments are checked at once; work starts with the first token.
 
         Args:
-            prompt: text (the tokenizer adds its BOS), or token ids as they are.
-            max_tokens: most tokens to generate; None goes on until an eos or a full context.
-            temperature: 0 is greedy.
-            top_k: how many of the likeliest tokens may be drawn; 0 is all.
-            top_p: the likeliest tokens that make up this share may be drawn; 1 is all.
-            seed: of the random numbers; None takes one from the operating system (see `stats.seed`).
-            stop_at_eos: end at any eos id of the manifest and of the tokenizer; it is the last token, without text.
+            prompt: text that is continued (the tokenizer adds its BOS); or messages, `{"role": …, "content": …}`, which
+                the model's chat template renders; or token ids as they are. It is the whole text, not what is new.
+            session: whose state is used and kept; of what it holds, the longest common beginning is not run again. None
+                takes a new one.
+            max_tokens: most tokens to generate; None goes on until the text ends or the context is full.
+            stop: strings that end the text before them.
+            ignore_eos: go on behind an eos id of the manifest, the tokenizer, or an end of a turn.
+            think: of reasoning models, in chats: True and False ask the chat template for it; None leaves it alone.
+            constraint: what the text must be, of `lilims.runtime.constrained`: `json_schema`, `regex`, `grammar`.
+            drafter: speculative decoding, of `lilims.runtime.speculative`. Greedy text stays the same.
+            tools: functions that the chat template shows to the model.
+            sampling: fields of `SamplingParameters`; where they are left out, the model's generation_config.json says
+                them, and otherwise decoding is greedy.
 
         Raises:
             UsageError: an argument is out of range, the prompt is empty, or an id is outside the vocabulary.
             ContextOverflowError: the prompt does not fit the context. A generation that fills it ends with "length".
-            TokenizerError: the prompt is text and the model has no tokenizer.
+            TokenizerError: the prompt is text and the model has no tokenizer, or a chat template fails.
             ExecutionError: while generating: the executor failed, or the logits are not finite.
         """
-        sampler = Sampler(SamplingParameters(temperature, top_k, top_p, seed))
+        sampler = Sampler(self.sampling(**sampling), constraint)
+        strings = [stop] if isinstance(stop, str) else list(stop)
+        StopStrings(strings)  # refused before anything is encoded
         if max_tokens is not None and max_tokens < 1:
             raise UsageError(f"max_tokens must be at least 1, not {max_tokens}", hint="leave it out for no bound")
         begun = time.perf_counter()
-        ids = self._encode(prompt)
-        check_room(ids, self.context)
+        text = self._texts.prompt(prompt, think=think, tools=tools)
+        if session is None or session.room is not None:
+            check_room(text.ids, self.context)
         encoding = time.perf_counter() - begun
         self.prepare()  # once for all generations: not part of the time to the first token, as encoding is
         started = time.perf_counter() - encoding
-        self.stats = Statistics(prompt_tokens=len(ids), seed=sampler.seed if temperature else None)
-        return generate(
-            self.session(),
-            ids,
+        request = Request(
+            prompt=text.ids,
             sampler=sampler,
-            decoder=self._decoder(ids),
-            stop_ids=self._stop_ids if stop_at_eos else frozenset(),
+            output=Output(text.decoder, StopStrings([*strings, *text.stops]), text.splitter),
+            stop_ids=frozenset() if ignore_eos else self._texts.stop_ids,
             max_tokens=max_tokens,
-            statistics=self.stats,
-            started=started,
+            piece=self.shape.functions.get("prefill", 1),
+            drafter=drafter,
         )
+        return self._start(session, request, text, encoding, started)
+
+    def _start(
+        self, session: Session | None, request: Request, text: Prompt, encoding: float, started: float
+    ) -> Generation:
+        seed = request.sampler.seed if request.sampler.parameters.temperature else None
+        statistics = Statistics(prompt_tokens=len(text.ids), tokenize_seconds=encoding, seed=seed)
+        self.stats = statistics
+
+        def start(interrupted: Callable[[], bool]) -> Iterator[Token]:
+            return generate(
+                session or self.session(), request, statistics=statistics, started=started, interrupted=interrupted
+            )
+
+        return Generation(start, statistics)
+
+    def sampling(self, **options: Unpack[SamplingOptions]) -> SamplingParameters:
+        """How tokens are chosen where nothing but `options` is asked for: the rest is generation_config.json's.
+
+        Raises:
+            UsageError: a value is outside its range.
+        """
+        asked = {name: value for name, value in options.items() if value is not None}
+        return SamplingParameters(**{**self._defaults, **asked})
+
+    def profile(self) -> Profile:
+        """Where the time of the generation that was started last went, so far."""
+        files = self.manifest.files.items()
+        weights = sum(entry.bytes for name, entry in files if name.endswith("weight.bin"))
+        state = int(np.prod(self.manifest.state.shape)) * 2  # fp16
+        return profile_of(self.stats, weight_bytes=weights, state_bytes=state, peak_rss=peak_rss())
+
+    @contextmanager
+    def trace(self, path: str | PathLike[str]) -> Iterator[None]:
+        """Times every operator inside the block and writes a trace for chrome://tracing or Perfetto to `path`.
+
+        Functions are loaded anew, so the times in it are those of ONNX Runtime's operators, not of a warm model.
+
+        Raises:
+            UnsupportedError: the executor cannot: Core ML has Instruments for it, and an isolated one has no way.
+            StorageError: the file cannot be written.
+        """
+        executor = self._executor
+        if not isinstance(executor, Traceable):
+            raise UnsupportedError(
+                f"the executor {executor.name} takes no trace here", hint="take executor='portable', not isolated"
+            )
+        executor.start_trace(Path(path))
+        self._prepared = False
+        try:
+            yield
+        finally:
+            executor.stop_trace()
+            self._prepared = False
 
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Logits of every position of a sequence on an empty state, float32 [n, vocab], through `score`.
@@ -197,8 +262,8 @@ class Model:
         if self._prepared:
             return
         for kind in ("prefill", "decode"):
-            if kind in self._shape.functions:  # larger buckets are loaded when a text reaches them
-                self._executor.function(self._shape.variant(kind, 1))
+            if kind in self.shape.functions:  # larger buckets are loaded when a text reaches them
+                self._executor.function(self.shape.variant(kind, 1))
         if self._executor.warms_up:
             self._warm_up()
         self._prepared = True
@@ -210,164 +275,13 @@ class Model:
         if scratch.position < self.context:
             scratch.append([self.manifest.tokens.padding])
 
-    def _encode(self, prompt: str | Sequence[int]) -> list[int]:
-        if not isinstance(prompt, str):
-            ids = [int(token) for token in prompt]
-        else:
-            ids = self.tokenizer.encode(prompt)
-            bos = self.tokenizer.bos_id if self.manifest.tokens.bos is None else self.manifest.tokens.bos
-            if not ids and bos is not None:
-                ids = [bos]  # nothing to continue: begin a text
-        if not ids:
-            raise UsageError("the prompt is empty and the model has no token to begin a text", hint="give a prompt")
-        for token in ids:
-            if not 0 <= token < self.vocab_size:
-                raise UsageError(f"token {token} is outside the vocabulary of {self.vocab_size}")
-        return ids
 
-    def _decoder(self, prompt: Sequence[int]) -> Detokenizer:
-        """A stream decoder that has seen the prompt: what follows may depend on it (a space, half a character)."""
-        if self._tokenizer is None:
-            return _NoText()
-        from lilims.tokenizer import StreamDecoder
+def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `SamplingParameters` that a generation_config.json asks for, as transformers reads it.
 
-        decoder = StreamDecoder(self._tokenizer)
-        for token in prompt:
-            decoder.push(token)
-        return decoder
-
-
-class _NoText:
-    """Stands in for a tokenizer that is not there."""
-
-    def push(self, token: int) -> str:
-        return ""
-
-    def finish(self) -> str:
-        return ""
-
-
-def load(
-    path: str | PathLike[str],
-    *,
-    executor: Choice = "auto",
-    compute_units: str | None = None,
-    precision: Precision = "fast",
-    threads: int | None = None,
-    verify: Verify = "auto",
-) -> Model:
-    """Loads a model: checks its manifest, files, contract and tokenizer, and opens the package.
-
-    Functions are loaded when they are first used; `Model.prepare` does it ahead.
-
-    Args:
-        path: a model folder, the package in it, or the name of an installed model.
-        executor: "coreml", "portable", or "auto": the setting `LILIMS_EXECUTOR`, else Core ML where it can run.
-        compute_units: for Core ML: CPU_ONLY, CPU_AND_GPU, CPU_AND_NE or ALL; None is what the package was made for.
-        precision: "fast" (quantised products with int8 activations), "exact" (float32) or "fp16" (every result
-            rounded to fp16); the last two are the portable executor's and choose it.
-        threads: of the portable executor; None is the setting `LILIMS_THREADS`, else one per physical core.
-        verify: which files are compared with their recorded SHA-256: "auto", those that are small or have been touched
-            since the last check; "full", all; "sizes", none. Sizes are always compared.
-
-    Raises:
-        ModelNotFoundError: there is no such model.
-        ManifestError: the manifest is missing, invalid, or asks for another version of lilims.
-        IntegrityError: a file is missing or differs.
-        ContractError: the package is not a decoder as the manifest and the contract say.
-        TokenizerError: the tokenizer is damaged, or has ids that the model has not.
-        PackageError, UnsupportedError, ExecutionError: the package is damaged, or cannot run here.
+    Without `do_sample` it decodes greedily and looks at none but the penalty; with it, temperature is 1 if not said.
     """
-    from lilims.core.settings import settings
-
-    started = time.perf_counter()
-    folder = _folder(path)
-    manifest = read_manifest(folder)
-    _check_version(folder, manifest)
-    verify_files(folder, manifest, verify=verify)
-    name = choose(settings_choice(settings().executor) if executor == "auto" else executor, precision)
-    found = contract.check_model(folder, manifest)
-
-    def open_package(package: str) -> PackageExecutor:
-        return open_executor(
-            folder / package,
-            name=name,
-            identity=lambda: _identity(folder, manifest, package),
-            compute_units=compute_units or manifest.compute_units,
-            precision=precision,
-            threads=threads if threads is not None else settings().threads or None,
-        )
-
-    whole = not manifest.parts
-    opened = open_package(manifest.package) if whole else SplitExecutor(manifest.parts, found, open_package)
-    model = Model(folder, manifest, opened, _tokenizer(folder, manifest))
-    emit("load.done", name=manifest.name, executor=name, seconds=time.perf_counter() - started)
-    return model
-
-
-def _folder(path: str | PathLike[str]) -> Path:
-    from lilims.core.locate import locate
-
-    found = locate(str(Path(path)))
-    if found.suffix != ".mlpackage":
-        return found
-    if not (found.parent / "manifest.json").is_file():
-        raise ManifestError(
-            "not a decoder that lilims can call: there is no manifest.json beside it",
-            where=found,
-            hint="`lilims inspect` shows what it takes; lilims.runtime.portable.MLModel runs it as a plain ML Program",
-        )
-    return found.parent
-
-
-def _check_version(folder: Path, manifest: Manifest) -> None:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    from lilims.core import version
-
-    where = folder / "manifest.json"
-    try:
-        wanted = SpecifierSet(manifest.compatible_runtime)
-    except InvalidSpecifier as exc:
-        raise ManifestError(
-            f"compatible_runtime: {manifest.compatible_runtime!r} is not a range of versions", where=where
-        ) from exc
-    if not wanted.contains(version(), prereleases=True):
-        raise ManifestError(
-            f"the model asks for lilims {wanted}, this is {version()}",
-            where=where,
-            hint="convert the model again, or install a version in that range",
-        )
-
-
-def _identity(folder: Path, manifest: Manifest, package: str) -> str:
-    """A hash that stands for a package's bytes: each file's recorded hash, and its time, which a change moves.
-
-    Recorded hashes save reading gigabytes at each load; a file that the manifest does not record is read.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(p for p in (folder / package).rglob("*") if p.is_file()):
-        name = path.relative_to(folder).as_posix()
-        content = manifest.files[name].sha256 if name in manifest.files else sha256_file(path)
-        digest.update(f"{name}\0{content}\0{path.stat().st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _tokenizer(folder: Path, manifest: Manifest) -> Tokenizer | None:
-    """The folder's tokenizer, None where the manifest records no file of one.
-
-    Raises:
-        TokenizerError: it is damaged, or has ids that the model has not.
-    """
-    from lilims.tokenizer import Tokenizer
-
-    if not {"tokenizer.json", "tokenizer.model", "vocab.json"} & manifest.files.keys():
-        return None
-    tokenizer = Tokenizer.load(folder)
-    if tokenizer.vocab_size > manifest.architecture.vocab_size:
-        raise TokenizerError(
-            f"has ids up to {tokenizer.vocab_size - 1}, the model's vocabulary is {manifest.architecture.vocab_size}",
-            where=folder,
-            hint="the tokenizer belongs to another model: convert again from a complete checkpoint",
-        )
-    return tokenizer
+    rest = {name: value for name, value in config.items() if name != "do_sample"}
+    if config.get("do_sample"):
+        return {"temperature": 1.0, **rest}
+    return {name: value for name, value in rest.items() if name == "repetition_penalty"}

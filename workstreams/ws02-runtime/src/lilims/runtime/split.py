@@ -18,8 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from lilims.core.errors import UsageError
 from lilims.core.manifest import Part
 
 from .contract import HIDDEN, HIDDEN_OUT, Interfaces
@@ -43,6 +45,11 @@ class _RangeState:
             self.of[package] = executor.adopt(self.of[self.holder], self.of.get(package))
         self.holder = package
         return self.of[package]
+
+    def now(self, first: str, executor: Callable[[str], PackageExecutor]) -> tuple[PackageExecutor, Any]:
+        """The newest state and its executor; `first` is the package that makes one where there is none yet."""
+        holder = self.holder or first
+        return executor(holder), self.take(holder, executor(holder))
 
 
 class SplitState:
@@ -122,6 +129,36 @@ class SplitExecutor:
 
     def make_state(self) -> SplitState:
         return SplitState({part.first_layer for part in self._parts})
+
+    def read_state(self, state: SplitState, rows: int) -> NDArray[np.float16]:
+        """A copy of the first rows of all layers: those of the ranges, one behind the other.
+
+        Raises:
+            UsageError, ExecutionError: as `Executor.read_state`.
+        """
+        with state.lock:
+            found = [state.ranges[part.first_layer].now(part.package, self._executor) for part in self._ranges()]
+            return np.concatenate([executor.read_state(own, rows) for executor, own in found])
+
+    def write_state(self, state: SplitState, values: NDArray[np.float16]) -> None:
+        """Puts values into the first rows of all layers.
+
+        Raises:
+            UsageError, ExecutionError: as `Executor.write_state`.
+        """
+        ranges = self._ranges()
+        layers = sum(part.layers for part in ranges)
+        if values.ndim != 4 or len(values) != 2 * layers:
+            raise UsageError(f"values of {list(values.shape)} do not fit the states of {layers} layers")
+        with state.lock:
+            for part in ranges:
+                executor, own = state.ranges[part.first_layer].now(part.package, self._executor)
+                executor.write_state(own, values[2 * part.first_layer : 2 * (part.first_layer + part.layers)])
+
+    def _ranges(self) -> list[Part]:
+        """A part of each range of layers, in the order of the layers."""
+        first = {part.first_layer: part for part in reversed(self._parts)}
+        return [first[layer] for layer in sorted(first)]
 
     def _parts_of(self, name: str) -> list[Part]:
         return [part for part in self._parts if name in part.functions]

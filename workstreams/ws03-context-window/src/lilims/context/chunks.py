@@ -1,4 +1,4 @@
-"""A prompt cut into chunks of one fixed size.
+"""Where tokens stand: a chunk of them, and the row of each position.
 
 Knows rows and positions. Must not know functions, masks or token ids.
 
@@ -7,7 +7,11 @@ Knows rows and positions. Must not know functions, masks or token ids.
     chunk               ............[count|padding]                         slot = 12, size = count + padding
 
 Padding is written to the rows right after the chunk's last token. The next token is written over the first of them, and
-no mask shows a row past the position it is made for, so padding is never seen.
+no mask shows a row that holds no token, so padding is never seen.
+
+Where the text may be longer than the state, rows are used again: the first `keep` positions stay in the first rows, the
+others go round in the rest, which has N = R - keep rows. A chunk of S at position p overwrites positions up to
+p + S - 1 - N; its first token looks back to p - (C - keep) + 1, which is later, as N >= C - keep + S - 1.
 """
 
 from __future__ import annotations
@@ -15,9 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lilims.core.errors import ContextOverflowError
-
-__all__ = ["ROW_MULTIPLE", "Chunk", "plan_prefill", "state_rows"]
+__all__ = ["ROW_MULTIPLE", "Chunk", "ring_row", "state_rows"]
 
 ROW_MULTIPLE = 32
 """The contract wants the state's rows and its head dimension in multiples of this."""
@@ -27,21 +29,27 @@ ROW_MULTIPLE = 32
 class Chunk:
     """`count` tokens written to rows `slot`, `slot + 1`, … by a call whose shape holds `size` tokens.
 
-    The row of a token is its position. Rows `slot + count` up to `slot + size` receive padding.
+    Rows `slot + count` up to `slot + size` receive padding.
+
+    Attributes:
+        position: of the first token; the same as `slot` unless it is given.
     """
 
     slot: int
     count: int
     size: int
+    position: int = -1
 
     def __post_init__(self) -> None:
         if self.slot < 0 or not 1 <= self.count <= self.size:
             raise ValueError(f"not a chunk: slot {self.slot}, {self.count} tokens in a shape of {self.size}")
+        if self.position < 0:
+            object.__setattr__(self, "position", self.slot)
 
     @property
     def end(self) -> int:
         """The position after the chunk's last token."""
-        return self.slot + self.count
+        return self.position + self.count
 
 
 def state_rows(context: int, sizes: Iterable[int]) -> int:
@@ -55,25 +63,6 @@ def state_rows(context: int, sizes: Iterable[int]) -> int:
     return -(-(context + largest) // ROW_MULTIPLE) * ROW_MULTIPLE
 
 
-def plan_prefill(tokens: int, *, position: int, chunk: int, capacity: int) -> list[Chunk]:
-    """Cuts `tokens` tokens that start at `position` into chunks of size `chunk`; only the last one is padded.
-
-    Args:
-        tokens: how many tokens are to be written; 0 gives no chunk.
-        position: how many tokens the state holds already.
-        chunk: S, the fixed size of the function's shape.
-        capacity: C, the rows that may hold tokens. Every `slot + size` stays below `capacity + chunk`.
-
-    Raises:
-        ContextOverflowError: the tokens do not fit behind `position`.
-    """
-    if tokens < 0 or position < 0 or chunk < 1:
-        raise ValueError(f"cannot cut {tokens} tokens at position {position} into chunks of {chunk}")
-    if position + tokens > capacity:
-        raise ContextOverflowError(
-            f"{position} tokens in the context and {tokens} more do not fit into {capacity}",
-            hint=f"shorten the input by {position + tokens - capacity} tokens, or convert with a larger --context",
-        )
-    return [
-        Chunk(slot=position + done, count=min(chunk, tokens - done), size=chunk) for done in range(0, tokens, chunk)
-    ]
+def ring_row(position: int, rows: int, keep: int = 0) -> int:
+    """The row of a position: its own number, until the rows are used again from row `keep` on."""
+    return position if position < rows else keep + (position - keep) % (rows - keep)

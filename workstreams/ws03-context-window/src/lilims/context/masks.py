@@ -1,75 +1,111 @@
 """Additive attention masks over the rows of the state.
 
-Knows which rows a query may see. Must not know what the rows hold or which layers use a mask.
+Knows which positions a query may see. Must not know how rows are chosen or which layers use a mask.
 
-A query at position p sees the rows r with r <= p, and with a sliding window w only those with r > p - w (as in
-transformers' `sliding_window_causal_mask_function`). Padded queries follow the same rule as if they were tokens: each
-of them sees at least its own row, so no softmax runs over masked values alone.
+A query at position p sees the rows that hold a position q <= p, as far as three bounds let it:
+
+    window  q > p - window           a layer's sliding window, as transformers' `sliding_window_causal_mask_function`
+    reach   q > p - reach            what the context policy keeps
+    keep    or q < keep              tokens that the policy keeps for ever; a layer's window hides them all the same
+
+Padded queries follow the same rule as if they were tokens: each of them sees at least its own row, so no softmax runs
+over masked values alone.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MASK_VALUE", "DecodeMask", "attention_mask"]
+from .chunks import Chunk, ring_row
+from .rows import StateRows
+
+__all__ = ["MASK_VALUE", "DecodeMask", "Visibility", "attention_mask"]
 
 MASK_VALUE = -1e4
 """Added to a hidden row's score: finite in fp16, and exp(-10000) is 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """The bounds of what a query sees.
+
+    Attributes:
+        reach: how many positions back, its own included.
+        keep: positions below this are seen from anywhere.
+        window: a layer's own bound, above the other two; None is none.
+    """
+
+    reach: int
+    keep: int = 0
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        smallest = self.reach if self.window is None else min(self.reach, self.window)
+        if smallest < 1:
+            raise ValueError(f"a window of {smallest} rows would hide a query from itself")
+
+    def sees(self, query: Any, position: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether queries at `query` see what holds `position`; -1 is never seen. The shapes are broadcast."""
+        seen = (position >= 0) & (position <= query) & ((position > query - self.reach) | (position < self.keep))
+        return np.asarray(seen if self.window is None else seen & (position > query - self.window))
+
+    def leaving(self, query: int) -> list[int]:
+        """The positions that a query does not see, though one a position before it did."""
+        far = query - self.reach
+        found = [far] if far >= self.keep else []
+        if self.window is not None and (self.window <= self.reach or query - self.window < self.keep):
+            found.append(query - self.window)
+        return [position for position in found if position >= 0]
+
+
 def attention_mask(
-    slot: int, size: int, rows: int, *, window: int | None = None, mask_value: float = MASK_VALUE
+    chunk: Chunk, held: StateRows, visibility: Visibility, *, mask_value: float = MASK_VALUE
 ) -> NDArray[np.float32]:
-    """The mask of a call that writes `size` tokens to rows `slot`, `slot + 1`, …
+    """The mask of a call.
 
     Args:
-        slot: the first row written, which is the first query's position.
-        size: S, queries in the call, padded ones included.
-        rows: R, rows of the state.
-        window: how many rows a query sees at most, its own included; None sees all before it.
+        chunk: the tokens that it writes; their rows need not be held yet.
+        held: what the rows of the state hold before it.
         mask_value: what hides a row.
 
     Returns:
         float32 [1, 1, S, R]: 0 where the query sees the row, `mask_value` elsewhere.
     """
-    _check(slot, size, rows, window)
-    mask = np.full((1, 1, size, rows), mask_value, np.float32)
-    query = np.arange(slot, slot + size)[:, None]
-    first = 0 if window is None else max(0, slot - window + 1)  # no query sees a row outside first .. slot + size
-    row = np.arange(first, slot + size)
-    visible = row <= query if window is None else (row <= query) & (row > query - window)
-    mask[0, 0, :, first : slot + size][visible] = 0
-    return mask
+    _check(chunk, held)
+    query = np.arange(chunk.position, chunk.position + chunk.size)[:, None]
+    seen = visibility.sees(query, held.during(chunk))
+    return np.where(seen, np.float32(0), np.float32(mask_value))[None, None]
 
 
 class DecodeMask:
-    """The mask of one query, kept up to date as it moves on: a step forward writes one row (two with a window)."""
+    """The mask of one query, kept up to date as it moves on: a step forward writes one row, or two where one leaves."""
 
-    def __init__(self, rows: int, *, window: int | None = None, mask_value: float = MASK_VALUE) -> None:
-        self._mask = np.full((1, 1, 1, rows), mask_value, np.float32)
+    def __init__(self, held: StateRows, visibility: Visibility, *, mask_value: float = MASK_VALUE) -> None:
+        self._mask = np.full((1, 1, 1, len(held)), mask_value, np.float32)
         self._line = self._mask[0, 0, 0]
-        self._window = window
+        self._held = held
+        self._visibility = visibility
         self._value = mask_value
-        self._slot = -1  # nothing is visible yet
+        self._made_for = (-1, -1)  # position of the query, and the held rows' changes
 
-    def at(self, slot: int) -> NDArray[np.float32]:
-        """The mask [1, 1, 1, R] of a query at `slot`. The array is reused: it holds until the next call."""
-        _check(slot, 1, len(self._line), self._window)
-        line, window = self._line, self._window
-        if slot == self._slot + 1:
-            line[slot] = 0
-            if window is not None and slot >= window:
-                line[slot - window] = self._value
-        elif slot != self._slot:
-            line[:] = self._value
-            line[0 if window is None else max(0, slot - window + 1) : slot + 1] = 0
-        self._slot = slot
+    def at(self, chunk: Chunk) -> NDArray[np.float32]:
+        """The mask [1, 1, 1, R] of a chunk of one token. The array is reused: it holds until the next call."""
+        _check(chunk, self._held)
+        line, position, changes = self._line, chunk.position, self._held.changes
+        if self._made_for == (position - 1, changes):
+            line[chunk.slot] = 0
+            for gone in self._visibility.leaving(position):
+                line[ring_row(gone, len(line), self._visibility.keep)] = self._value
+        elif self._made_for != (position, changes):
+            line[:] = attention_mask(chunk, self._held, self._visibility, mask_value=self._value)[0, 0, 0]
+        self._made_for = (position, changes)
         return self._mask
 
 
-def _check(slot: int, size: int, rows: int, window: int | None) -> None:
-    if slot < 0 or size < 1 or slot + size > rows:
-        raise ValueError(f"{size} queries at slot {slot} do not fit into {rows} rows")
-    if window is not None and window < 1:
-        raise ValueError(f"a window of {window} rows would hide a query from itself")
+def _check(chunk: Chunk, held: StateRows) -> None:
+    if chunk.slot + chunk.size > len(held):
+        raise ValueError(f"{chunk.size} queries at slot {chunk.slot} do not fit into {len(held)} rows")

@@ -12,9 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunks import Chunk, plan_prefill
-from .masks import MASK_VALUE, DecodeMask, attention_mask
+from lilims.core.errors import ContextOverflowError
+
+from .chunks import Chunk, ring_row
+from .masks import MASK_VALUE, DecodeMask, Visibility, attention_mask
 from .rotary import RotaryParameters, RotaryTables
+from .rows import StateRows
 
 __all__ = ["Call", "DecoderShape", "StepInputs", "plan_calls"]
 
@@ -82,54 +85,91 @@ def kind_of(function: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of one function."""
+    """One call of one function.
+
+    Attributes:
+        turned: added to the chunk's positions before they go to the rotary tables.
+    """
 
     function: str
     chunk: Chunk
+    turned: int = 0
 
 
 def plan_calls(
-    tokens: int, *, position: int, shape: DecoderShape, need_logits_of: Literal["last", "all"] = "last"
+    tokens: int,
+    *,
+    position: int,
+    shape: DecoderShape,
+    need_logits_of: Literal["last", "all"] = "last",
+    keep: int | None = None,
 ) -> list[Call]:
-    """The calls that write `tokens` tokens behind the `position` tokens that the state holds.
+    """The calls that write `tokens` tokens behind `position` others.
 
     With "last" the final call returns the logits of the last token: chunks go through `prefill`, and a token that
     stands alone at the end through `decode`. With "all" every call returns logits for each of its tokens, through
     `score`. A package without the chunked function is called token by token through `decode`. Where a function has
     variants that read fewer rows, each call takes the one with the fewest that hold its last token.
 
+    Args:
+        keep: None lets no token past the context. A number lets rows from `keep` on be used again (chunks.py). Where a
+            chunk would run over the last row, tokens go through `decode` until the first row is reached.
+
     Raises:
         ContextOverflowError: the tokens do not fit.
     """
+    if tokens < 0 or position < 0:
+        raise ValueError(f"cannot place {tokens} tokens behind {position}")
+    if keep is None:
+        _check_room(tokens, position, shape.context)
     chunked = "prefill" if need_logits_of == "last" else "score"
     name = chunked if chunked in shape.functions else "decode"
-    chunks = plan_prefill(tokens, position=position, chunk=shape.functions[name], capacity=shape.context)
-    calls = [Call(shape.variant(name, chunk.end), chunk) for chunk in chunks]
-    if need_logits_of == "last" and chunks and chunks[-1].count == 1 and "decode" in shape.functions:
-        alone = Chunk(slot=chunks[-1].slot, count=1, size=1)
-        calls[-1] = Call(shape.variant("decode", alone.end), alone)
+    calls: list[Call] = []
+    end = position + tokens
+    while position < end:
+        slot = ring_row(position, shape.rows, keep or 0)
+        size = shape.functions[name]
+        alone = need_logits_of == "last" and position + 1 == end and "decode" in shape.functions
+        function, size = ("decode", 1) if alone or slot + size > shape.rows else (name, size)
+        chunk = Chunk(slot, min(size, end - position), size, position)
+        calls.append(Call(shape.variant(function, min(chunk.end, shape.rows)), chunk))
+        position = chunk.end
     return calls
+
+
+def _check_room(tokens: int, position: int, capacity: int) -> None:
+    if position + tokens > capacity:
+        raise ContextOverflowError(
+            f"{position} tokens in the context and {tokens} more do not fit into {capacity}",
+            hint=f"shorten the input by {position + tokens - capacity} tokens, convert with a larger --context, or "
+            "choose a context policy that drops tokens",
+        )
 
 
 class StepInputs:
     """Builds the inputs of calls. For one session: it keeps the arrays of the last single-token call and updates them.
 
     Kinds of rotary scaling that depend on a length take the package's context (see rotary.py for why).
+
+    Args:
+        held: what the rows of the session's state hold; its owner keeps it up to date.
+        keep: positions that are visible from anywhere.
     """
 
-    def __init__(self, shape: DecoderShape) -> None:
+    def __init__(self, shape: DecoderShape, held: StateRows, *, keep: int = 0) -> None:
         self._shape = shape
+        self._held = held
         self._rotary = {
             prefix: RotaryTables(parameters, length=shape.context)
             for prefix, parameters in (("", shape.rotary), ("local_", shape.local_rotary))
             if parameters is not None
         }
-        self._windows = {"attention_mask": shape.window}
+        reach = shape.context - keep
+        self._seen = {"attention_mask": Visibility(reach, keep, shape.window)}
         if shape.local_window is not None:
-            self._windows["local_attention_mask"] = shape.local_window
+            self._seen["local_attention_mask"] = Visibility(reach, keep, shape.local_window)
         self._masks = {
-            name: DecodeMask(shape.rows, window=window, mask_value=shape.mask_value)
-            for name, window in self._windows.items()
+            name: DecodeMask(held, visibility, mask_value=shape.mask_value) for name, visibility in self._seen.items()
         }
         self._ids = np.zeros((1, 1), np.int32)
         self._slot = np.zeros(1, np.int32)
@@ -152,36 +192,37 @@ class StepInputs:
         if len(ids) != chunk.count or self._shape.functions.get(call.function) != chunk.size:
             raise ValueError(f"{len(ids)} tokens are not the {chunk} of {call.function!r}")
         rows = self._shape.rows_read(call.function)
-        inputs = self._one(chunk.slot, int(ids[0]), rows) if chunk.size == 1 else self._many(chunk, ids, rows)
+        inputs = self._one(call, int(ids[0]), rows) if chunk.size == 1 else self._many(call, ids, rows)
         if kind_of(call.function) == "prefill":
             inputs["last"] = np.array([chunk.count - 1], np.int32)
         return inputs
 
-    def _one(self, slot: int, token: int, rows: int) -> dict[str, NDArray[Any]]:
+    def _one(self, call: Call, token: int, rows: int) -> dict[str, NDArray[Any]]:
         self._ids[0, 0] = token
-        self._slot[0] = slot
+        self._slot[0] = call.chunk.slot
         inputs: dict[str, NDArray[Any]] = {"input_ids": self._ids, "slot": self._slot}
         for name, mask in self._masks.items():
-            inputs[name] = mask.at(slot) if rows == self._shape.rows else mask.at(slot)[..., :rows]
+            line = mask.at(call.chunk)
+            inputs[name] = line if rows == self._shape.rows else line[..., :rows]
         for prefix, tables in self._rotary.items():
-            inputs[f"{prefix}cos"], inputs[f"{prefix}sin"] = tables.at_one(slot)
+            inputs[f"{prefix}cos"], inputs[f"{prefix}sin"] = tables.at_one(call.chunk.position + call.turned)
         if self._shape.max_positions is not None:
-            self._position[0] = slot
+            self._position[0] = call.chunk.position
             inputs["positions"] = self._position
         return inputs
 
-    def _many(self, chunk: Chunk, ids: Sequence[int] | NDArray[np.integer], rows: int) -> dict[str, NDArray[Any]]:
-        shape = self._shape
+    def _many(self, call: Call, ids: Sequence[int] | NDArray[np.integer], rows: int) -> dict[str, NDArray[Any]]:
+        shape, chunk = self._shape, call.chunk
         padded = np.full((1, chunk.size), shape.padding, np.int32)
         padded[0, : chunk.count] = ids
-        positions = np.arange(chunk.slot, chunk.slot + chunk.size, dtype=np.int32)
+        positions = np.arange(chunk.position, chunk.position + chunk.size)
         inputs: dict[str, NDArray[Any]] = {"input_ids": padded, "slot": np.array([chunk.slot], np.int32)}
-        for name, window in self._windows.items():
-            wide = max(rows, chunk.slot + chunk.size)  # padding may stand past the rows that the function reads
-            mask = attention_mask(chunk.slot, chunk.size, wide, window=window, mask_value=shape.mask_value)
+        for name, visibility in self._seen.items():
+            # padding may stand past the rows that the function reads
+            mask = attention_mask(chunk, self._held, visibility, mask_value=shape.mask_value)
             inputs[name] = np.ascontiguousarray(mask[..., :rows])
         for prefix, tables in self._rotary.items():
-            inputs[f"{prefix}cos"], inputs[f"{prefix}sin"] = tables.at(positions)
+            inputs[f"{prefix}cos"], inputs[f"{prefix}sin"] = tables.at(positions + call.turned)
         if shape.max_positions is not None:  # padding may stand past the table's end
-            inputs["positions"] = np.minimum(positions, shape.max_positions - 1)
+            inputs["positions"] = np.minimum(positions, shape.max_positions - 1).astype(np.int32)
         return inputs

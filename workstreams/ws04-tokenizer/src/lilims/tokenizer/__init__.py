@@ -1,6 +1,6 @@
-"""Text to token ids and back, from the tokenizer files that checkpoints carry.
+"""Text to token ids and back, from the tokenizer files that checkpoints carry; conversations to prompts.
 
-Knows file formats and text. Must not know models, sessions or chat.
+Knows file formats, text and chat formats. Must not know models or sessions.
 """
 
 from __future__ import annotations
@@ -9,13 +9,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .chat.reasoning import ReasoningSplitter, ReasoningTags
+    from .chat.template import ChatTemplate
+    from .chat.tool_calls import ToolCall, ToolCallParser, parse_tool_calls
+    from .errors import ChatTemplateError
     from .files import tokenizer_files
+    from .generation_config import generation_defaults
     from .stream import StreamDecoder
     from .tokenizer import Tokenizer
 
-__all__ = ["StreamDecoder", "Tokenizer", "tokenizer_files"]
+__all__ = [
+    "ChatTemplate",
+    "ChatTemplateError",
+    "ReasoningSplitter",
+    "ReasoningTags",
+    "StreamDecoder",
+    "Tokenizer",
+    "ToolCall",
+    "ToolCallParser",
+    "generation_defaults",
+    "parse_tool_calls",
+    "tokenizer_files",
+]
 
-_HOMES = {"StreamDecoder": "stream", "Tokenizer": "tokenizer", "tokenizer_files": "files"}
+_HOMES = {
+    "ChatTemplate": "chat.template",
+    "ChatTemplateError": "errors",
+    "ReasoningSplitter": "chat.reasoning",
+    "ReasoningTags": "chat.reasoning",
+    "StreamDecoder": "stream",
+    "Tokenizer": "tokenizer",
+    "ToolCall": "chat.tool_calls",
+    "ToolCallParser": "chat.tool_calls",
+    "generation_defaults": "generation_config",
+    "parse_tool_calls": "chat.tool_calls",
+    "tokenizer_files": "files",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -39,6 +39,7 @@ class TokenizerConfig:
     Attributes:
         class_name: the transformers class, without "Fast"; None where it is not said.
         bos, eos: the text of those tokens.
+        roles: the texts of all such tokens by their names (`bos_token`, `pad_token`, …), which chat templates use.
         added: tokens by id.
         flags: the values of tokenizer_config.json (`add_bos_token`, `add_prefix_space`, `legacy`, …).
     """
@@ -46,6 +47,7 @@ class TokenizerConfig:
     class_name: str | None = None
     bos: str | None = None
     eos: str | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
     added: Mapping[int, AddedToken] = field(default_factory=dict)
     flags: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,6 +73,7 @@ def read_config(folder: Path) -> TokenizerConfig:
         class_name=class_name.removesuffix("Fast") if isinstance(class_name, str) else None,
         bos=roles["bos_token"],
         eos=roles["eos_token"],
+        roles={role: text for role, text in roles.items() if text},
         added=_added(folder, config, specials),
         flags=config,
     )

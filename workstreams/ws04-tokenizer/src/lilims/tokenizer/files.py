@@ -16,7 +16,9 @@ SIDE_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
 )
+_TEMPLATES = "additional_chat_templates"
 _HINT = "a tokenizer is tokenizer.json, tokenizer.model, or vocab.json with merges.txt"
 
 
@@ -37,7 +39,10 @@ def find_source(path: Path) -> Path:
 
 
 def tokenizer_files(folder: Path | str) -> list[Path]:
-    """The files that `Tokenizer.load(folder)` reads, and the chat template: what a model folder needs a copy of.
+    """The files that `Tokenizer.load(folder)` reads, chat templates too: what a model folder needs a copy of.
+
+    All are in `folder` itself but the templates beside the default one, which are in `additional_chat_templates`.
+    (generation_config.json, which it reads as well, belongs to the model.)
 
     Raises:
         TokenizerError: the folder holds no tokenizer, or one of its two files is missing.
@@ -50,4 +55,5 @@ def tokenizer_files(folder: Path | str) -> list[Path]:
         if not merges.is_file():
             raise TokenizerError("there is no merges.txt beside it", where=source, hint=_HINT)
         files.append(merges)
-    return files + [folder / name for name in SIDE_FILES if (folder / name).is_file()]
+    files += [folder / name for name in SIDE_FILES if (folder / name).is_file()]
+    return files + sorted(path for path in (folder / _TEMPLATES).glob("*.jinja") if path.is_file())

@@ -6,7 +6,9 @@ Knows the library. Must not know other formats; gpt2.py hands it a tokenizer tha
 from __future__ import annotations
 
 import json
+import secrets
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +53,59 @@ def parts_of(backend: Any, path: Path) -> Parts:
             ids: list[int] = backend.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
+    special: dict[str, int] = {token.content: i for i, token in added.items() if token.special}
     return Parts(
         encode=encode,
-        decoding=_decoding(backend, frozenset(i for i, token in added.items() if token.special)),
+        encode_around=_Around(backend, {i: token for i, token in added.items() if token.special}, path),
+        special=special,
+        decoding=_decoding(backend, frozenset(special.values())),
         size=size,
         token_to_id=backend.token_to_id,
         id_to_token=backend.id_to_token,
     )
+
+
+class _Around:
+    """Encodes text around special tokens, whatever special tokens the text spells out.
+
+    The library reads special tokens everywhere or nowhere. So a copy of the tokenizer, made when it is first needed,
+    gets a twin of each: not special, of the same flags, spelled as nobody can guess. The twins stand where the
+    special tokens are meant.
+    """
+
+    def __init__(self, backend: Any, special: dict[int, Any], path: Path) -> None:
+        self._backend = backend
+        self._special = special
+        self._path = path
+        self._lock = threading.Lock()
+        self._copy: Any = None
+        self._twins: dict[int, str] = {}
+        self._meant: dict[int, int] = {}
+
+    def __call__(self, pieces: Sequence[str | int]) -> list[int]:
+        with self._lock, library_errors("cannot encode", self._path, _HINT):
+            if self._copy is None:
+                self._make()
+            text = "".join(self._twins[piece] if isinstance(piece, int) else piece for piece in pieces)
+            found: list[int] = self._copy.encode(text, add_special_tokens=False).ids
+        return [self._meant.get(i, i) for i in found]
+
+    def _make(self) -> None:
+        from tokenizers import AddedToken, Tokenizer
+
+        copy: Any = Tokenizer.from_str(self._backend.to_str())
+        secret = secrets.token_hex(8)
+        twins = {i: f"\U0010fff0{secret}{i:x}\U0010fff1" for i in self._special}
+        names = ("normalized", "lstrip", "rstrip", "single_word")
+        copy.add_tokens(
+            [
+                AddedToken(twins[i], special=False, **{name: getattr(token, name) for name in names})
+                for i, token in self._special.items()
+            ]
+        )
+        copy.encode_special_tokens = True
+        self._meant = {copy.token_to_id(twin): i for i, twin in twins.items()}
+        self._copy, self._twins = copy, twins
 
 
 def _decoding(backend: Any, special: frozenset[int]) -> Decoding:

@@ -5,11 +5,12 @@ Knows the shape of a loaded tokenizer. Must not know any format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["MARKER", "Decoding", "Parts", "Stream"]
+__all__ = ["MARKER", "Decoding", "Parts", "Stream", "alternatives", "scalar_values"]
 
 MARKER = "▁"
 """U+2581, which stands for a space in the pieces of SentencePiece."""
@@ -39,6 +40,9 @@ class Parts:
 
     Attributes:
         encode: text, add_special_tokens, parse_special -> ids.
+        encode_around: text between special tokens, which stand as ids -> ids. Special tokens that are spelled out in
+            the text are text; otherwise the ids are those of the whole with `parse_special`.
+        special: special tokens by text.
         decoding: ids -> text.
         size: one more than the largest id.
         token_to_id, id_to_token: the vocabulary, added tokens included.
@@ -46,9 +50,26 @@ class Parts:
     """
 
     encode: Callable[[str, bool, bool], list[int]]
+    encode_around: Callable[[Sequence[str | int]], list[int]]
+    special: Mapping[str, int]
     decoding: Decoding
     size: int
     token_to_id: Callable[[str], int | None]
     id_to_token: Callable[[int], str | None]
     bos: int | None = None
     eos: int | None = None
+
+
+def alternatives(texts: Iterable[str]) -> re.Pattern[str] | None:
+    """What finds the longest of `texts` at a place; None where there are none."""
+    found = sorted(filter(None, texts), key=len, reverse=True)
+    return re.compile(f"({'|'.join(map(re.escape, found))})") if found else None
+
+
+def scalar_values(text: str) -> str:
+    """`text` as UTF-8 can hold it: surrogate pairs joined, lone halves replaced by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

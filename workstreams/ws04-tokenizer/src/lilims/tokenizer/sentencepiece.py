@@ -7,6 +7,7 @@ the file's bytes (sentencepiece_model.py) or what happens to text first (sentenc
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lilims.core.errors import TokenizerError
 from .config import TokenizerConfig
 from .decoding import ByteDecoding, Piece, Strip, byte_of, marker_bytes
 from .library import library_errors
-from .parts import Parts
+from .parts import Parts, alternatives
 from .sentencepiece_model import PieceType, SentencePieceModel, read
 from .sentencepiece_text import Normalizer
 
@@ -38,6 +39,8 @@ def load(path: Path, config: TokenizerConfig) -> Parts:
     special |= {i for i, token in added.items() if token.special}
     return Parts(
         encode=encoder.encode,
+        encode_around=encoder.encode_around,
+        special={tokens[i]: i for i in sorted(special)},
         decoding=_decoding(model, tokens, frozenset(special)),
         size=len(tokens),
         token_to_id=ids.get,
@@ -80,21 +83,27 @@ class _Encoder:
         self._after = [model.eos_id] if config.flag("add_eos_token", False) and model.eos_id >= 0 else []
         control = {p.text: i for i, p in enumerate(model.pieces) if p.type is PieceType.CONTROL}
         self._outside = {text: i for text, (i, _) in added.items()} | control
-        self._always = _alternatives([text for text, (_, special) in added.items() if not special])
-        self._with_special = _alternatives(list(self._outside))
+        self._always = alternatives([text for text, (_, special) in added.items() if not special])
+        self._with_special = alternatives(list(self._outside))
 
     def encode(self, text: str, add_special_tokens: bool, parse_special: bool) -> list[int]:
-        pattern = self._with_special if parse_special else self._always
-        ids: list[int] = []
-        if pattern is None:
-            ids = self._pieces(text, prefix=True)
-        else:
-            for n, part in enumerate(pattern.split(text)):
-                if n % 2:
-                    ids.append(self._outside[part])
-                elif part:
-                    ids += self._pieces(part, prefix=n == 0 or self._prefix_everywhere)
+        ids = self._around(_cut(text, self._with_special if parse_special else self._always, self._outside))
         return [*self._before, *ids, *self._after] if add_special_tokens else ids
+
+    def encode_around(self, pieces: Sequence[str | int]) -> list[int]:
+        """As `Parts.encode_around`."""
+        parts = [[one] if isinstance(one, int) else _cut(one, self._always, self._outside) for one in pieces]
+        return self._around([one for part in parts for one in part])
+
+    def _around(self, pieces: list[str | int]) -> list[int]:
+        """Text and ids by turns: only text that begins the whole has SentencePiece's prefix, unless all of it has."""
+        ids: list[int] = []
+        for n, part in enumerate(pieces):
+            if isinstance(part, int):
+                ids.append(part)
+            elif part:
+                ids += self._pieces(part, prefix=n == 0 or self._prefix_everywhere)
+        return ids
 
     def _pieces(self, text: str, *, prefix: bool) -> list[int]:
         try:
@@ -112,10 +121,11 @@ class _Encoder:
         return spelled
 
 
-def _alternatives(texts: list[str]) -> re.Pattern[str] | None:
-    if not texts:
-        return None
-    return re.compile(f"({'|'.join(re.escape(text) for text in sorted(texts, key=len, reverse=True))})")
+def _cut(text: str, pattern: re.Pattern[str] | None, ids: Mapping[str, int]) -> list[str | int]:
+    """Text and the ids of what `pattern` finds in it, by turns."""
+    if pattern is None:
+        return [text]
+    return [ids[part] if n % 2 else part for n, part in enumerate(pattern.split(text))]
 
 
 def _bpe(model: SentencePieceModel) -> Any:

@@ -5,14 +5,22 @@ Knows where each format is read and what a text is. Must not know formats themse
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lilims.core.errors import TokenizerError
 
+from .chat.ends import end_of_turn_ids
 from .config import TokenizerConfig, read_config
 from .files import find_source
-from .parts import Decoding, Parts
+from .generation_config import generation_eos_ids
+from .parts import Decoding, Parts, alternatives, scalar_values
+
+if TYPE_CHECKING:
+    from .chat.template import ChatTemplate
 
 __all__ = ["Tokenizer"]
 
@@ -20,12 +28,18 @@ __all__ = ["Tokenizer"]
 class Tokenizer:
     """Text to token ids and back. Made by `Tokenizer.load`; safe to use from several threads."""
 
-    def __init__(self, parts: Parts, *, bos_id: int | None, eos_ids: tuple[int, ...]) -> None:
+    def __init__(
+        self, parts: Parts, *, bos_id: int | None, eos_ids: tuple[int, ...], config: TokenizerConfig, folder: Path
+    ) -> None:
         self._parts = parts
+        self._config = config
+        self._folder = folder
         self.bos_id = bos_id
         """The id that begins a text, if the tokenizer has one."""
         self.eos_ids = eos_ids
-        """The ids that end a text as the tokenizer names them; a generation config may know more."""
+        """The ids that end a text: the tokenizer's own, then those of generation_config.json beside it."""
+        self.end_of_turn_ids = end_of_turn_ids(parts.special, eos_ids)
+        """The ids that end an answer: `eos_ids`, and the special tokens that end a turn in known chat formats."""
 
     @classmethod
     def load(cls, path: Path | str) -> Tokenizer:
@@ -41,7 +55,8 @@ class Tokenizer:
         config = read_config(source.parent)
         parts = _load(source, config)
         bos, eos = _special(parts, config.bos, parts.bos), _special(parts, config.eos, parts.eos)
-        return cls(parts, bos_id=bos, eos_ids=() if eos is None else (eos,))
+        ends = dict.fromkeys([*(() if eos is None else (eos,)), *generation_eos_ids(source.parent)])
+        return cls(parts, bos_id=bos, eos_ids=tuple(ends), config=config, folder=source.parent)
 
     @property
     def vocab_size(self) -> int:
@@ -60,9 +75,99 @@ class Tokenizer:
             text: any string. Halves of surrogate pairs that stand alone become U+FFFD.
             add_special_tokens: add what the tokenizer puts around a text, such as the BOS of Llama.
             parse_special: read special tokens that are spelled out in `text` as such. Not for text of a user, who
-                could otherwise end a turn by writing its end.
+                could otherwise end a turn by writing its end. A BOS that the text spells out is not added again.
         """
-        return self._parts.encode(_scalar_values(text), add_special_tokens, parse_special)
+        ids = self._parts.encode(scalar_values(text), add_special_tokens, parse_special)
+        spelled = add_special_tokens and parse_special and self.bos_id is not None
+        return ids[1:] if spelled and ids[:2] == [self.bos_id] * 2 else ids
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """The model's chat template, or None where it has none.
+
+        Raises:
+            ChatTemplateError: its file is damaged, or it is not Jinja.
+        """
+        from .chat.sources import find_templates
+        from .chat.template import ChatTemplate
+
+        return ChatTemplate.of(find_templates(self._folder, self._config.flags), self._role_tokens())
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model brings a chat template; without one `default_chat_template` stands in."""
+        return self.chat_template is not None
+
+    def apply_chat_template(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        **kwargs: Any,
+    ) -> str:
+        """The text of a conversation, as the model's chat template (or `default_chat_template`) puts it.
+
+        For a look at it: in text, a special token of the template is no longer told from one that stands in a message.
+        `encode_chat` gives ids.
+
+        Args:
+            messages, tools, add_generation_prompt, kwargs: as `ChatTemplate.render` takes them.
+
+        Raises:
+            ChatTemplateError: as `ChatTemplate.render`.
+        """
+        template = self.chat_template or self.default_chat_template
+        return template.render(messages, tools=tools, add_generation_prompt=add_generation_prompt, **kwargs)
+
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        **kwargs: Any,
+    ) -> list[int]:
+        """The ids of a conversation, as the model's chat template puts it (or `default_chat_template`).
+
+        Special tokens that the template writes are read as such. Those that stand in messages, tools or `kwargs` are
+        text, also where the template joins or cuts them together. BOS is the template's affair: none is added.
+
+        Args:
+            messages, tools, add_generation_prompt, kwargs: as `ChatTemplate.render` takes them.
+
+        Raises:
+            ChatTemplateError: as `ChatTemplate.render`.
+        """
+        from .chat.encoding import encode_marked
+
+        template = self.chat_template or self.default_chat_template
+        text = template.render_marked(messages, tools=tools, add_generation_prompt=add_generation_prompt, **kwargs)
+        names = ("<unk>", "[UNK]", self._config.roles.get("unk_token", ""))
+        unknown = frozenset(self._parts.special[name] for name in names if name in self._parts.special)
+        return encode_marked(text, self._parts, self._special_pattern, unknown=unknown)
+
+    @cached_property
+    def default_chat_template(self) -> ChatTemplate:
+        """What `encode_chat` takes for a model without a template.
+
+        ChatML where the vocabulary has its two tokens. Otherwise `User:` and `Assistant:` in plain words behind the BOS
+        that the tokenizer adds to texts; `template.stops` says at which text such an answer ends.
+        """
+        from .chat.default import default_template
+
+        bos = self.encode("")[:1] == [self.bos_id]
+        return default_template(self._parts.special, self._role_tokens(), bos=bos)
+
+    @cached_property
+    def _special_pattern(self) -> re.Pattern[str] | None:
+        return alternatives(self._parts.special)
+
+    def _role_tokens(self) -> dict[str, str]:
+        """Texts of the special tokens by name, those that the vocabulary itself names too."""
+        own = {"bos_token": self.bos_id, "eos_token": self._parts.eos}
+        texts = {name: self.token(i) for name, i in own.items() if i is not None}
+        return {name: text for name, text in texts.items() if text} | dict(self._config.roles)
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
         """The text of `ids`. Ids outside the vocabulary give nothing; invalid UTF-8 gives U+FFFD."""
@@ -96,12 +201,3 @@ def _load(source: Path, config: TokenizerConfig) -> Parts:
 def _special(parts: Parts, configured: str | None, own: int | None) -> int | None:
     found = parts.token_to_id(configured) if configured else None
     return own if found is None else found
-
-
-def _scalar_values(text: str) -> str:
-    """`text` as UTF-8 can hold it: surrogate pairs joined, lone halves replaced by U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text

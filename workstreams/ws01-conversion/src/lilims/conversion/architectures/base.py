@@ -5,6 +5,7 @@ Knows how configs are read. Must not know a particular family.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,7 +108,7 @@ class Architecture:
 
     Attributes:
         spec: config → spec.
-        tensors: role → where its tensor lies. Roles are written without `layers.<l>.` and an expert's number.
+        tensors: role → where its tensor lies. Roles are written without `layers.<l>.` and an expert's or head's number.
         prefixes: what may stand before every name; checkpoints saved from the bare model lack the usual prefix.
     """
 
@@ -116,13 +117,16 @@ class Architecture:
     prefixes: tuple[str, ...] = ("",)
 
     def source(self, role: str) -> TensorSource:
-        """Where a role's tensor lies, its layer index filled in and the prefix left open."""
-        layer = expert = ""
+        """Where a role's tensor lies, its indices filled in and the prefix left open."""
+        layer = expert = head = ""
         if role.startswith("layers."):
             _, layer, role = role.split(".", 2)
         if role.startswith("mlp.experts."):
             _, _, expert, part = role.split(".", 3)
             role = f"mlp.experts.{part}"
+        if found := re.fullmatch(r"(attention\.[qk]_norm)\.(\d+)\.(\w+)", role):
+            head, role = found[2], f"{found[1]}.{found[3]}"
         entry = self.tensors[role]
         source = TensorSource(entry) if isinstance(entry, str) else entry
-        return replace(source, name=source.name.format(layer=layer, expert=expert))
+        name = source.name.format(layer=layer, expert=expert, head=head)
+        return replace(source, name=name, row=int(head) if head and source.row is not None else None)

@@ -1,5 +1,7 @@
 """Cohere Command-R: parallel blocks on one LayerNorm without bias, interleaved rotary pairs, scaled logits.
 
+Command-R+ also norms each head of Q and K, with weights of its own.
+
 transformers: `models/cohere/modeling_cohere.py`.
 """
 
@@ -11,9 +13,13 @@ from .common import LLAMA_TENSORS, attention, gated_mlp, rotary, with_biases
 
 
 def _spec(config: Config) -> DecoderSpec:
-    config.require(use_qk_norm=False)
     norm = Norm("layer", config.number("layer_norm_eps", 1e-5))
-    heads = attention(config, biases="qkvo" if config.flag("attention_bias", False) else "")
+    heads = attention(
+        config,
+        biases="qkvo" if config.flag("attention_bias", False) else "",
+        qk_norm=norm if config.flag("use_qk_norm", False) else None,
+        qk_norm_over="each head",
+    )
     layer = Layer(norm, heads, None, gated_mlp(config), parallel=True)
     return DecoderSpec(
         model_type="cohere",
@@ -37,6 +43,12 @@ ARCHITECTURE = Architecture(
             f"attention.{p}.{kind}": TensorSource(f"layers.{{layer}}.self_attn.{p}_proj.{kind}", interleaved=True)
             for p in "qk"
             for kind in ("weight", "bias")
+        },
+        **{
+            f"attention.{p}_norm.weight": TensorSource(
+                f"layers.{{layer}}.self_attn.{p}_norm.weight", interleaved=True, row=0
+            )
+            for p in "qk"
         },
     },
     prefixes=("model.", ""),

@@ -14,7 +14,18 @@ from lilims.core.errors import CheckpointError, UnsupportedModelError
 from ..spec import Attention, Mlp, Norm, TensorSource
 from .base import ACTIVATIONS, Config
 
-__all__ = ["LLAMA_TENSORS", "attention", "gated_mlp", "rms", "rotary", "sliding_windows", "with_biases"]
+__all__ = [
+    "LLAMA_TENSORS",
+    "attention",
+    "gated_mlp",
+    "rms",
+    "rotary",
+    "sliding_windows",
+    "upper_windows",
+    "with_biases",
+]
+
+_WINDOW = 4096  # transformers' default in every family whose default is a window; null is none
 
 LLAMA_TENSORS: Mapping[str, str | TensorSource] = {
     "embedding": "embed_tokens.weight",
@@ -46,17 +57,21 @@ def rms(config: Config, default: float = 1e-6) -> Norm:
     return Norm("rms", config.number("rms_norm_eps", default))
 
 
-def attention(config: Config, *, biases: str = "", scale: float | None = None, **options: Any) -> Attention:
+def attention(
+    config: Config, *, biases: str = "", scale: float | None = None, head_dim: int | None = None, **options: Any
+) -> Attention:
     """Attention of the usual keys: hidden_size, num_attention_heads, num_key_value_heads, head_dim.
 
     Args:
         biases: letters of the projections that have one.
         scale: default is head_dim ** -0.5.
+        head_dim: where the config has none; default is hidden_size over the heads.
         options: other fields of `Attention`; `rotary` is "global" unless given.
     """
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     given = config.values.get("head_dim") is not None
-    head_dim = config.size("head_dim") if given else config.divides("hidden_size", hidden, heads)
+    if head_dim is None or given:
+        head_dim = config.size("head_dim") if given else config.divides("hidden_size", hidden, heads)
     kv_heads = config.size("num_key_value_heads", default=heads)
     config.divides("num_attention_heads", heads, kv_heads)
     return Attention(
@@ -87,7 +102,7 @@ def rotary(config: Config, head_dim: int, *, layer_type: str | None = None, **de
 
 def sliding_windows(config: Config, layers: int, *, pattern: int | None = None) -> list[int | None]:
     """Each layer's window, from `layer_types`; without it every `pattern`-th layer is global and the rest are local."""
-    width = config.values.get("sliding_window")
+    width = config.values.get("sliding_window", _WINDOW)
     kinds: Any = config.values.get("layer_types")
     if kinds is None:
         local = width is not None and pattern is not None
@@ -98,4 +113,21 @@ def sliding_windows(config: Config, layers: int, *, pattern: int | None = None) 
         raise UnsupportedModelError(
             f"'layer_types' has {unknown[0]!r}, which lilims does not support", where=config.where
         )
-    return [config.size("sliding_window") if k == "sliding_attention" else None for k in kinds]
+    if width is None and "sliding_attention" in kinds:
+        raise CheckpointError("'layer_types' has local layers, 'sliding_window' is null", where=config.where)
+    return [config.size("sliding_window", _WINDOW) if k == "sliding_attention" else None for k in kinds]
+
+
+def upper_windows(config: Config, layers: int) -> list[int | None]:
+    """Qwen's windows: with `use_sliding_window`, of the layers from `max_window_layers` on, or as `layer_types` say."""
+    width = config.size("sliding_window", _WINDOW) if config.flag("use_sliding_window", False) else None
+    kinds = config.values.get("layer_types")
+    if kinds is None and width is not None:
+        first = config.values.get("max_window_layers")
+        first = 28 if first is None else first
+        if type(first) is not int or first < 0:
+            raise CheckpointError(f"'max_window_layers' must be a whole number, not {first!r}", where=config.where)
+        kinds = ["sliding_attention" if layer >= first else "full_attention" for layer in range(layers)]
+    return sliding_windows(
+        Config({**config.values, "sliding_window": width, "layer_types": kinds}, config.where), layers
+    )

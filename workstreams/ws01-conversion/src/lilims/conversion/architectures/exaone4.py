@@ -35,7 +35,7 @@ def _spec(config: Config) -> DecoderSpec:
     norm = rms(config, 1e-5)
     heads = attention(config, qk_norm=norm)
     windows = sliding_windows(config, config.size("num_hidden_layers"), pattern=_pattern(config))
-    hybrid = config.values.get("sliding_window") is not None
+    hybrid = config.values.get("sliding_window", 4096) is not None
 
     def layer(window: int | None) -> Layer:
         turned = replace(heads, window=window, rotary="global" if window or not hybrid else None)

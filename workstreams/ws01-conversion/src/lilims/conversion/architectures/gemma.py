@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from ..spec import DecoderSpec, Layer, TensorSource
 from .base import Architecture, Config
-from .common import LLAMA_TENSORS, attention, gated_mlp, rms, rotary
+from .common import LLAMA_TENSORS, attention, gated_mlp, rms, rotary, with_biases
 
 
 def _spec(config: Config) -> DecoderSpec:
-    config.require(attention_bias=False, use_bidirectional_attention=False)
+    config.require(use_bidirectional_attention=False)
     norm = rms(config)
-    heads = attention(config)
+    heads = attention(config, biases="qkvo" if config.flag("attention_bias", False) else "", head_dim=256)
     # Older configs say "gelu" and mean the tanh form; `hidden_activation` has the last word.
     key = "hidden_activation" if config.values.get("hidden_activation") else "hidden_act"
     values = {**config.values, key: "gelu_pytorch_tanh"} if config.values.get(key) == "gelu" else config.values
@@ -40,7 +40,7 @@ def plus_one(name: str) -> TensorSource:
 ARCHITECTURE = Architecture(
     spec=_spec,
     tensors={
-        **LLAMA_TENSORS,
+        **with_biases(LLAMA_TENSORS, "attention."),
         "attention_norm.weight": plus_one("layers.{layer}.input_layernorm.weight"),
         "mlp_norm.weight": plus_one("layers.{layer}.post_attention_layernorm.weight"),
         "final_norm.weight": plus_one("norm.weight"),

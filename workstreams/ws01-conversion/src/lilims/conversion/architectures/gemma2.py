@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..spec import DecoderSpec, Layer
 from .base import Architecture, Config
-from .common import LLAMA_TENSORS, attention, gated_mlp, rms, rotary, sliding_windows
+from .common import LLAMA_TENSORS, attention, gated_mlp, rms, rotary, sliding_windows, with_biases
 from .gemma import plus_one
 
 
@@ -20,10 +20,12 @@ def cap(config: Config, key: str, default: float | None) -> float | None:
 
 
 def _spec(config: Config) -> DecoderSpec:
-    config.require(attention_bias=False, use_bidirectional_attention=False)
+    config.require(use_bidirectional_attention=False)
     norm = rms(config)
     heads = attention(
         config,
+        biases="qkvo" if config.flag("attention_bias", False) else "",
+        head_dim=256,
         scale=config.number("query_pre_attn_scalar", 256.0) ** -0.5,
         softcap=cap(config, "attn_logit_softcapping", 50.0),
     )
@@ -45,7 +47,7 @@ def _spec(config: Config) -> DecoderSpec:
 
 
 SANDWICH = {
-    **LLAMA_TENSORS,
+    **with_biases(LLAMA_TENSORS, "attention."),
     "attention_norm.weight": plus_one("layers.{layer}.input_layernorm.weight"),
     "attention_output_norm.weight": plus_one("layers.{layer}.post_attention_layernorm.weight"),
     "mlp_norm.weight": plus_one("layers.{layer}.pre_feedforward_layernorm.weight"),

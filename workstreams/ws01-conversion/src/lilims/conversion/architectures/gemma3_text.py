@@ -15,12 +15,14 @@ from .gemma2 import SANDWICH, cap
 
 
 def _spec(config: Config) -> DecoderSpec:
-    config.require(attention_bias=False, use_bidirectional_attention=False)
+    config.require(use_bidirectional_attention=False)
+    config.require(attn_logit_softcapping=None)  # transformers reads it and does nothing with it
     norm = rms(config)
     heads = attention(
         config,
+        biases="qkvo" if config.flag("attention_bias", False) else "",
+        head_dim=256,
         scale=config.number("query_pre_attn_scalar", 256.0) ** -0.5,
-        softcap=cap(config, "attn_logit_softcapping", None),
         qk_norm=norm,
     )
     mlp = gated_mlp(config, activation="hidden_activation", default="gelu_pytorch_tanh")

@@ -5,12 +5,14 @@ transformers: `models/gpt2/modeling_gpt2.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..spec import Attention, DecoderSpec, Layer, Mlp, Norm, TensorSource
 from .base import ACTIVATIONS, Architecture, Config
 
 
 def _spec(config: Config) -> DecoderSpec:
-    config.require(scale_attn_by_inverse_layer_idx=False, add_cross_attention=False)
+    config.require(add_cross_attention=False)
     hidden, heads = config.size("n_embd"), config.size("n_head")
     head_dim = config.divides("n_embd", hidden, heads)
     norm = Norm("layer", config.number("layer_norm_epsilon", 1e-5), bias=True)
@@ -29,12 +31,16 @@ def _spec(config: Config) -> DecoderSpec:
         biases=frozenset({"up", "down"}),
     )
     positions = config.size("n_positions", 1024)
+    by_index = config.flag("scale_attn_by_inverse_layer_idx", False)
     return DecoderSpec(
         model_type="gpt2",
         vocab_size=config.size("vocab_size"),
         hidden_size=hidden,
         max_positions=positions,
-        layers=(Layer(norm, attention, norm, mlp),) * config.size("n_layer"),
+        layers=tuple(
+            Layer(norm, replace(attention, scale=attention.scale / (index + 1 if by_index else 1)), norm, mlp)
+            for index in range(config.size("n_layer"))
+        ),
         final_norm=norm,
         tied=config.flag("tie_word_embeddings", True),
         learned_positions=positions,

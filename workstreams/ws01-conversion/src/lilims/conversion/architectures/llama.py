@@ -11,7 +11,6 @@ from .common import LLAMA_TENSORS, attention, gated_mlp, rms, rotary, with_biase
 
 
 def _spec(config: Config) -> DecoderSpec:
-    config.require(pretraining_tp=1)
     norm = rms(config)
     heads = attention(config, biases="qkvo" if config.flag("attention_bias", False) else "")
     mlp = gated_mlp(config, biases=config.flag("mlp_bias", False))

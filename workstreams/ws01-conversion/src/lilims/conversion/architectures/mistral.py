@@ -12,7 +12,7 @@ from .common import LLAMA_TENSORS, attention, gated_mlp, rms, rotary
 
 def _spec(config: Config) -> DecoderSpec:
     norm = rms(config)
-    window = None if config.values.get("sliding_window") is None else config.size("sliding_window")
+    window = config.size("sliding_window", 4096) if config.values.get("sliding_window", 4096) is not None else None
     heads = attention(config, window=window)
     return DecoderSpec(
         model_type="mistral",

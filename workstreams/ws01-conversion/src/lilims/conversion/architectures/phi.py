@@ -11,9 +11,8 @@ from .common import attention, rotary, with_biases
 
 
 def _spec(config: Config) -> DecoderSpec:
-    config.require(qk_layernorm=False)
     norm = Norm("layer", config.number("layer_norm_eps", 1e-5), bias=True)
-    heads = attention(config, biases="qkvo")
+    heads = attention(config, biases="qkvo", qk_norm=norm if config.flag("qk_layernorm", False) else None)
     mlp = Mlp(
         kind="plain",
         width=config.size("intermediate_size", 8192),
@@ -42,6 +41,8 @@ _TENSORS = {
     "attention.o.weight": "layers.{layer}.self_attn.dense.weight",
     "mlp.up.weight": "layers.{layer}.mlp.fc1.weight",
     "mlp.down.weight": "layers.{layer}.mlp.fc2.weight",
+    "attention.q_norm.weight": "layers.{layer}.self_attn.q_layernorm.weight",
+    "attention.k_norm.weight": "layers.{layer}.self_attn.k_layernorm.weight",
     "final_norm.weight": "final_layernorm.weight",
     "head": "lm_head.weight",
     "head.bias": "lm_head.bias",

@@ -179,7 +179,20 @@ def _project(x: Any, spec: Attention, bank: Bank, role: str, heads: int, tokens:
     flat = linear(x, bank, role)
     if spec.qk_norm_over == "projection":
         return _heads(norm(flat, spec.qk_norm, bank, f"{role}_norm"), heads, spec.head_dim, tokens)
-    return norm(_heads(flat, heads, spec.head_dim, tokens), spec.qk_norm, bank, f"{role}_norm", over_heads=True)
+    x = _heads(flat, heads, spec.head_dim, tokens)
+    if spec.qk_norm is not None and spec.qk_norm_over == "each head":
+        return _norm_each_head(x, spec.qk_norm, bank, f"{role}_norm")
+    return norm(x, spec.qk_norm, bank, f"{role}_norm", over_heads=True)
+
+
+def _norm_each_head(x: Any, spec: Norm, bank: Bank, role: str) -> Any:
+    """A LayerNorm without bias over E of x [1, heads, S, E], each head with weights of its own."""
+    assert spec.kind == "layer" and not spec.bias
+    heads, dim = x.shape[1], x.shape[-1]
+    gamma = mb.concat(values=[bank.use(f"{role}.{head}.weight") for head in range(heads)], axis=0)
+    ones = mb.const(val=np.ones(dim, np.float16))
+    normed = mb.layer_norm(x=x, axes=[-1], gamma=ones, beta=bank.zeros(dim), epsilon=np.float16(spec.eps))
+    return mb.mul(x=normed, y=mb.reshape(x=gamma, shape=[heads, 1, dim]))
 
 
 def softcap(x: Any, cap: float | None) -> Any:
@@ -227,14 +240,16 @@ def mlp(x: Any, spec: Mlp | Experts, bank: Bank, role: str) -> Any:
 
 
 def _experts(x: Any, spec: Experts, bank: Bank, role: str) -> Any:
-    """Every expert on every token, weighted by the router's share, which is 0 beyond the `active` largest ones.
+    """Every expert on every token, weighted by the router's share, which is 0 but for the `active` largest ones.
 
-    ML Programs cannot choose weights at run time without copying them, so this reads all experts for each token.
+    ML Programs cannot choose weights at run time without copying them, so this reads all experts for each token. The
+    choice is by index: comparing with the least of the largest would take more than `active` where some are equal.
     """
-    shares = mb.softmax(x=linear(x, bank, f"{role}.router"), axis=-1)  # [1, S, experts]
-    largest, _ = mb.topk(x=shares, k=spec.active, axis=-1)
-    least = mb.reduce_min(x=largest, axes=[-1], keep_dims=True)
-    shares = mb.mul(x=shares, y=mb.cast(x=mb.greater_equal(x=shares, y=least), dtype="fp16"))
+    logits = linear(x, bank, f"{role}.router")  # [1, S, experts]
+    _, chosen = mb.topk(x=logits, k=spec.active, axis=-1)
+    on, off = np.float16(1), np.float16(0)
+    marks = mb.one_hot(indices=chosen, one_hot_vector_size=spec.count, axis=-1, on_value=on, off_value=off)
+    shares = mb.mul(x=mb.softmax(x=logits, axis=-1), y=mb.reduce_sum(x=marks, axes=[2], keep_dims=False))
     if spec.normalized:
         shares = mb.real_div(x=shares, y=mb.reduce_sum(x=shares, axes=[-1], keep_dims=True))
     dense = Mlp("gated", spec.width, spec.activation)

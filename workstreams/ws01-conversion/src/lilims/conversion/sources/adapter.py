@@ -146,6 +146,10 @@ class Adapter:
         for key, value in self._config.items():
             if key.startswith("use_") and key != "use_rslora" and value:
                 raise self._refused(f"{key!r} is {value!r}, which lilims does not merge")
+        for key in ("use_rslora", "fan_in_fan_out"):
+            if not isinstance(self._config.get(key, False), (bool, type(None))):
+                message = f"{key!r} must be true or false, not {self._config[key]!r:.50}"
+                raise CheckpointError(message, where=self.folder / _CONFIG, hint=_AGAIN)
         for key, allowed in _REFUSED.items():
             value = self._config.get(key)
             if value is not None and value not in allowed:

@@ -108,7 +108,14 @@ class Checkpoint:
         """
         values = self._tensors.read(name, rows)
         for update in self._updates.get(name, ()):
-            values = update(values, rows)
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = update(values, rows)
+            if not np.isfinite(values).all():
+                raise CheckpointError(
+                    f"an adapter makes values of tensor {name!r} infinite",
+                    where=self.folder,
+                    hint="its lora_alpha is wrong for its rank, or the adapter was trained to nothing: try another one",
+                )
         return values
 
     def adapt(self, adapter: Adapter, prefixes: tuple[str, ...]) -> set[str]:

@@ -23,7 +23,7 @@ _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"(?P<explicit>hf:/{{1,2}})?(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[\w./-]{{1,128}}))?")
 _SMALL = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json"
-    r"|merges\.txt|tokenizer\.model|chat_template\.(jinja|json)|README\.md|LICEN[SC]E[\w.-]{0,20}"
+    r"|merges\.txt|tokenizer\.model|chat_template\.(jinja|json)|additional_chat_templates/[\w-]{1,64}\.jinja|README\.md|LICEN[SC]E[\w.-]{0,20}"
 )
 _WEIGHTS = (  # the first kind that is there
     re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?"),

@@ -3,12 +3,15 @@
 Knows what `torch.save` writes since 1.6: a ZIP archive, nothing compressed, with a pickle and a file for each storage
 (https://docs.pytorch.org/docs/stable/notes/serialization.html). Must not know what a tensor is for.
 
-A pickle is a program. torch reads it with `weights_only`, which knows tensors and containers and nothing else; older
+A pickle is a program. torch reads it with `weights_only`, which runs no code from elsewhere but still makes tensors,
+storages and byte arrays of any size that a pickle asks for: so the names that it calls are looked at first. Older
 files, which are bare pickles, are refused before torch sees them.
 """
 
 from __future__ import annotations
 
+import pickletools
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +28,13 @@ __all__ = ["PyTorchFile"]
 
 _AGAIN = "fetch the checkpoint again, all files of it"
 _SAVE = "save the model with save_pretrained(), which writes safetensors"
-_PICKLE_LIMIT = 64 << 20  # bytes; names and shapes of a large model take under one million
+_PICKLE_LIMIT = 16 << 20  # bytes; names and shapes of a large model take under one million
+_OPS_LIMIT = 1 << 20  # of a pickle; a tensor takes about 40
+_CALLED = re.compile(  # what the pickle of a state dict names
+    r"collections (OrderedDict|Counter)|(builtins|__builtin__) set|torch\.serialization _get_layout|"
+    r"torch (Size|device|bool|(b?float|u?int|complex)\d+|[A-Z]\w*Storage)|"
+    r"torch\._utils _rebuild_(tensor|tensor_v2|parameter|parameter_with_state)"
+)
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # what training programs put around a state dict
 _DTYPES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -91,6 +100,33 @@ def _check_archive(path: Path) -> None:
         raise CheckpointError("is no archive of torch.save(): it has not one data.pkl", where=path, hint=_AGAIN)
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise UnsupportedModelError("is a compressed archive, which cannot be mapped", where=path, hint=_SAVE)
+    try:
+        with zipfile.ZipFile(path) as file:
+            raw = file.read(pickles[0])
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as exc:
+        raise CheckpointError(f"damaged: {str(exc)[:80]}", where=path, hint=_AGAIN) from exc
+    _check_pickle(path, raw)
+
+
+def _check_pickle(path: Path, raw: bytes) -> None:
+    """Refuses a pickle that calls anything but what makes tensors of an archive's storages."""
+    called: set[str] = set()
+    try:
+        for count, (op, argument, _) in enumerate(pickletools.genops(raw)):
+            if count > _OPS_LIMIT:
+                raise CheckpointError("its pickle is longer than a state dict's", where=path, hint=_SAVE)
+            if op.name in ("GLOBAL", "INST"):
+                called.add(str(argument))
+            elif op.name == "STACK_GLOBAL":
+                called.add(op.name)
+    except (ValueError, IndexError, OverflowError) as exc:
+        raise CheckpointError(f"damaged: its pickle breaks off ({str(exc)[:80]})", where=path, hint=_AGAIN) from exc
+    if strange := sorted(name for name in called if not _CALLED.fullmatch(name)):
+        raise UnsupportedModelError(
+            f"holds objects other than tensors ({strange[0]:.60}), which would run code when read",
+            where=path,
+            hint=_SAVE,
+        )
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -118,5 +154,11 @@ def _load(path: Path) -> dict[str, Any]:
         raise CheckpointError("is no state dict: it has no tensors by name", where=path, hint=_SAVE)
     for name, value in found.items():
         if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.device.type != "cpu":
-            raise CheckpointError(f"{name!r} is no plain tensor", where=path, hint=_SAVE)
+            raise CheckpointError(f"{name[:80]!r} is no plain tensor", where=path, hint=_SAVE)
+        if value.nbytes > value.untyped_storage().nbytes():  # strides of 0: the same bytes many times
+            raise CheckpointError(
+                f"{name[:80]!r} has shape {str(list(value.shape))[:80]}, more than its storage holds",
+                where=path,
+                hint=_SAVE,
+            )
     return {name: value.detach() for name, value in found.items()}

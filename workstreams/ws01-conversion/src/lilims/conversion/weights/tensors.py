@@ -119,6 +119,9 @@ def _stack(spec: DecoderSpec, source: TensorSource, role: str) -> list[tuple[str
 
 def stored_shape(spec: DecoderSpec, source: TensorSource, role: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape that a role's tensor has in the checkpoint, the roles that it is stacked with included."""
+    if source.row is not None:
+        heads = spec.layers[0].attention
+        return (heads.heads if ".q_norm." in role else heads.kv_heads, *shape)
     wanted = (sum(rows for _, rows in _stack(spec, source, role)), *shape[1:])
     return wanted[::-1] if source.transpose else wanted
 
@@ -160,6 +163,8 @@ class _Reader:
         rows = self.rows[first:last]
         if self.source.transpose:
             values = self.checkpoint.tensor(self.name).T[np.asarray(rows)]
+        elif self.source.row is not None:
+            values = self.checkpoint.tensor(self.name, slice(self.source.row, self.source.row + 1))[0][np.asarray(rows)]
         elif isinstance(rows, range):
             values = self.checkpoint.tensor(self.name, slice(rows.start, rows.stop))
         else:

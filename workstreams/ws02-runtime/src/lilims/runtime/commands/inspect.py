@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from lilims.core import cli
 from lilims.core.console import bytes_text, console, one_line
 
@@ -26,12 +28,16 @@ _BAR = 12  # cells of the widest bar
 
 
 @cli.command("inspect", epilog="Example: lilims inspect ./tiny --json")
+@click.option("--memory", is_flag=True, help="Only what running takes: weights, state and scratch.")
+@click.option("--context", type=int, metavar="TOKENS", help="With --memory: at another context length.")
+@click.option("--limit", metavar="SIZE", help="With --memory: fail over this size, such as 1GB, and say what fits.")
 @cli.model_argument
-def command(model: str) -> None:
+def command(model: str, memory: bool, context: int | None, limit: str | None) -> None:
     """Functions, inputs, outputs, state, operators, weights by scheme and memory of MODEL.
 
     MODEL is a model folder, an installed name, or any ML Program package, whoever made it. Weights are not read.
     """
+    from lilims.core.errors import UsageError
     from lilims.core.locate import locate
     from lilims.core.manifest import read_manifest
 
@@ -40,6 +46,15 @@ def command(model: str) -> None:
 
     found = locate(model)
     manifest = None if found.suffix == ".mlpackage" else read_manifest(found)
+    if memory:
+        from .inspect_memory import report_memory
+
+        if manifest is None:
+            raise UsageError("--memory takes a model folder", hint="give the folder that holds manifest.json")
+        report_memory(manifest, context, limit)
+        return
+    if context is not None or limit is not None:
+        raise UsageError("--context and --limit go with --memory")
     if manifest is None:
         info, problem, parts = describe_package(found), None, []
     else:

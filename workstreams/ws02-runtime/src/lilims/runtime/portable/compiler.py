@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
@@ -26,10 +27,10 @@ from onnx import helper
 from lilims.core.errors import PackageError, UnsupportedError
 
 from .lowering import ops  # noqa: F401  (fills LOWERINGS)
-from .lowering.scope import ONNX_DTYPES, Precision, Scope, to_initializer
-from .program import Array, Function, Op, StateType, TensorType, Value
+from .lowering.scope import ONNX_DTYPES, Deferred, Precision, Scope, to_initializer
+from .program import Function, Op, StateType, TensorType, Value
 
-__all__ = ["Graph", "Slot", "compile_function", "state_slot"]
+__all__ = ["Graph", "Plan", "Slot", "compile_function", "state_slot"]
 
 _OPSETS = {"": 24, "com.microsoft": 1}
 _IR_VERSION = 11
@@ -47,24 +48,35 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A lowered function.
+class Plan:
+    """What has to be known of a graph to run it.
 
     Attributes:
-        model: the ONNX model; its larger initializers are external and carry no bytes.
-        weights: those initializers.
+        name: the function's.
         inputs: ONNX name and MIL type of each input of the function, states left out.
         outputs: ONNX name and MIL type of each output.
         slots: what the graph reads and writes of the states.
         checked: the ops behind the elements of the outputs "overflow" and "underflow".
     """
 
-    model: onnx.ModelProto
-    weights: dict[str, Array]
+    name: str
     inputs: dict[str, tuple[str, TensorType]]
     outputs: dict[str, tuple[str, TensorType]]
     slots: tuple[Slot, ...]
     checked: tuple[Op, ...]
+
+
+@dataclass(frozen=True)
+class Graph(Plan):
+    """A lowered function.
+
+    Attributes:
+        model: the ONNX model; its larger initializers are external and carry no bytes.
+        weights: those initializers.
+    """
+
+    model: onnx.ModelProto
+    weights: dict[str, Deferred]
 
 
 def compile_function(function: Function, precision: Precision = "exact") -> Graph:
@@ -101,7 +113,8 @@ def compile_function(function: Function, precision: Precision = "exact") -> Grap
     if scope.rounded:
         graph_outputs += [_overflow(scope), _underflow(scope)]
     model, weights = _assemble(scope, graph_inputs, graph_outputs)
-    return Graph(model, weights, inputs, outputs, slots, tuple(op for op, _, _ in scope.rounded))
+    checked = tuple(op for op, _, _ in scope.rounded)
+    return Graph(function.name, inputs, outputs, slots, checked, model, weights)
 
 
 def state_slot(name: str) -> tuple[str, int | None]:
@@ -196,23 +209,23 @@ def _underflow(scope: Scope) -> onnx.ValueInfoProto:
 
 def _assemble(
     scope: Scope, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]
-) -> tuple[onnx.ModelProto, dict[str, Array]]:
-    weights = {}
-    initializers = []
+) -> tuple[onnx.ModelProto, dict[str, Deferred]]:
+    weights = dict(scope.deferred)
+    initializers = [_external(name, weight) for name, weight in weights.items()]
     for name, array in scope.initializers.items():
         if array.nbytes <= _INLINE or array.dtype == np.object_:
             initializers.append(to_initializer(name, array))
         else:
-            weights[name] = np.ascontiguousarray(array)
-            initializers.append(_external(name, array))
+            weights[name] = Deferred(array.dtype, array.shape, partial(np.ascontiguousarray, array))
+            initializers.append(_external(name, weights[name]))
     graph = helper.make_graph(scope.nodes, scope.function.name, inputs, outputs, initializers)
     opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="lilims"), weights
 
 
-def _external(name: str, array: Array) -> onnx.TensorProto:
+def _external(name: str, weight: Deferred) -> onnx.TensorProto:
     """A tensor whose bytes are handed to the session beside the model."""
-    tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
+    tensor = onnx.TensorProto(name=name, dims=weight.shape, data_type=helper.np_dtype_to_tensor_dtype(weight.dtype))
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="weights")
     return tensor

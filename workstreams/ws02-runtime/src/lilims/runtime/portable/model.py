@@ -5,10 +5,7 @@ Knows what a user calls. Must not know protobuf fields, lowerings or ONNX Runtim
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,44 +15,20 @@ from numpy.typing import NDArray
 
 from lilims.core.errors import UsageError
 
-from .compiler import Graph, compile_function
+from .buffers import StateBuffers
+from .cache import Cache
 from .features import FeatureDescriptions, read_interface
-from .fusion import fuse
 from .lowering.scope import Precision
-from .package import Package
-from .program import Array, Constant, Function, Op, Program, Ref, StateType, TensorType
-from .reader import read_program
-from .session import Executable, StateBuffers, return_freed_memory
+from .program import Array, Constant, Function, Op, Ref, StateType, TensorType
+from .runnable import Options, Runnable, open_package
 
 __all__ = ["MLModel", "MLState"]
 
 _PRECISIONS = ("fast", "exact", "fp16")
 
 
-@dataclass(frozen=True, eq=False)
-class _Opened:
-    """A package and its program, shared by the models of its functions: one parse, one mapping of the weights."""
-
-    package: Package
-    program: Program
-
-
-_OPENED: weakref.WeakValueDictionary[tuple[object, ...], _Opened] = weakref.WeakValueDictionary()
-_OPENING = threading.Lock()
-
-
-def _open(path: Path) -> _Opened:
-    with _OPENING:
-        key = Package.identity(path)
-        opened = _OPENED.get(key)
-        if opened is None:
-            package = Package(path)
-            opened = _OPENED[key] = _Opened(package, read_program(package))
-        return opened
-
-
 class MLState:
-    """The states of a package: one buffer a state, zeros at first. Made by `MLModel.make_state`.
+    """The states of a package, zeros at first. Made by `MLModel.make_state`.
 
     One object serves every function of its package, whichever `MLModel` made it. Calls on it take turns.
     """
@@ -69,8 +42,9 @@ class MLState:
         Raises:
             UsageError: there is no state of that name.
         """
+        self.shape(name)
         with self._buffers.lock:
-            return self._array(name).copy()
+            return self._buffers.read(name)
 
     def write_state(self, name: str, value: Any) -> None:
         """Replaces a state's content; values are rounded to fp16 where the state is fp16.
@@ -78,20 +52,45 @@ class MLState:
         Raises:
             UsageError: there is no state of that name, or the shape is another.
         """
-        array = self._array(name)
+        shape = self.shape(name)
         new = np.asarray(value)
-        if new.shape != array.shape:
-            raise UsageError(f"the state {name!r} has shape {list(array.shape)}, not {list(new.shape)}")
+        if new.shape != shape:
+            raise UsageError(f"the state {name!r} has shape {list(shape)}, not {list(new.shape)}")
         if self._buffers.types[name].dtype == "fp16":
             with np.errstate(over="ignore"):
                 new = new.astype(np.float16)
         with self._buffers.lock:
-            np.copyto(array, new)
+            np.copyto(self._buffers.whole(name), new)
 
-    def _array(self, name: str) -> NDArray[Any]:
-        if name not in self._buffers.arrays:
-            raise UsageError(f"there is no state {name!r}", hint=f"the states are {', '.join(self._buffers.arrays)}")
-        return self._buffers.arrays[name]
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A state's shape.
+
+        Raises:
+            UsageError: there is no state of that name.
+        """
+        if name not in self._buffers.shapes:
+            raise UsageError(f"there is no state {name!r}", hint=f"the states are {', '.join(self._buffers.shapes)}")
+        return self._buffers.shapes[name]
+
+    def read_rows(self, name: str, rows: int) -> NDArray[np.float16]:
+        """A copy of an fp16 state's first rows, along the dimension before the last, as fp16: nothing is lost.
+
+        Raises:
+            UsageError: there is no state of that name.
+        """
+        axis = len(self.shape(name)) - 2
+        with self._buffers.lock:
+            return self._buffers.read(name, axis, rows, np.float16)
+
+    def write_rows(self, name: str, values: NDArray[np.float16]) -> None:
+        """Puts values into a state's first rows; the other rows stay.
+
+        Raises:
+            UsageError: there is no state of that name.
+        """
+        axis = len(self.shape(name)) - 2
+        with self._buffers.lock:
+            self._buffers.write(name, axis, values)
 
 
 class MLModel:
@@ -108,6 +107,8 @@ class MLModel:
             result left fp16's range first, `underflows` the share of an op's nonzero results that became 0).
         threads: threads of one op; one per physical core when left out.
         fused: False runs the plain graph, op by op, which is what fusions are compared with.
+        cache: where graphs and the weights in the kernels' own layout are kept between processes; None keeps nothing.
+        trace: what the names of ONNX Runtime's profiles begin with; None profiles nothing. See `end_trace`.
 
     Attributes:
         overflows: after a prediction with "fp16", names of the ops whose results are not finite although their
@@ -130,28 +131,26 @@ class MLModel:
         precision: Precision = "fast",
         threads: int | None = None,
         fused: bool = True,
+        cache: Cache | None = None,
+        trace: Path | None = None,
     ) -> None:
         if precision not in _PRECISIONS:
             raise UsageError(f"unknown precision {precision!r}", hint=f"use one of {', '.join(_PRECISIONS)}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be 1 or more, not {threads}")
-        self._opened = _open(Path(model))
-        self._package, self._program = self._opened.package, self._opened.program
-        self.function_name = function_name or self._program.default_function
-        if self.function_name not in self._program.functions:
+        opened = open_package(Path(model), Options(precision, threads, fused, cache, trace))
+        self._runnables, self._package = opened, opened.package
+        self.function_name = function_name or opened.default_function
+        if self.function_name not in opened.functions:
             raise UsageError(
                 f"the package has no function {self.function_name!r}",
-                hint=f"its functions are {', '.join(self._program.functions)}",
+                hint=f"its functions are {', '.join(opened.functions)}",
             )
         self.precision: Precision = precision
         self.overflows: list[str] = []
         self.underflows: dict[str, float] = {}
-        self._threads = threads
-        self._fused = fused
         self._interface = read_interface(self._package.spec, self._function)
-        self._executable: Executable | None = None
-        self._graph: Graph | None = None
-        self._compiling = threading.Lock()
+        self._runnable: Runnable | None = None
         if not skip_model_load:
             self._load()
 
@@ -179,37 +178,41 @@ class MLModel:
             raise UsageError(f"inputs are a dictionary, not {type(data).__name__}")
         arrays = self._interface.convert(data)
         buffers = self._check_state(state)
-        executable, graph = self._load()
-        results, checks = executable.run({graph.inputs[name][0]: a for name, a in arrays.items()}, buffers)
+        runnable = self._load()
+        results, checks = runnable.executable.run(arrays, buffers, runnable.call)
         if checks:
-            self.overflows = _overflows(self._function, graph, checks[0], arrays)
-            self.underflows = {
-                op.name: float(share) for op, share in zip(graph.checked, checks[1], strict=True) if share > 0
-            }
-        return {name: np.atleast_1d(result) for name, result in zip(graph.outputs, results, strict=True)}
+            self.overflows = _overflows(runnable, checks[0], arrays)
+            shares = zip(runnable.plan.checked, checks[1], strict=True)
+            found = {runnable.own_name(op): float(share) for op, share in shares if share > 0}
+            self.underflows = {name: share for name, share in found.items() if name is not None}
+        return {name: np.atleast_1d(result) for name, result in zip(runnable.plan.outputs, results, strict=True)}
 
     def make_state(self) -> MLState:
         """New states for this package's functions, all zeros."""
         return MLState(StateBuffers(self._state_types()))
 
-    def _load(self) -> tuple[Executable, Graph]:
-        with self._compiling:
-            if self._executable is None or self._graph is None:
-                function = fuse(self._function, self.precision) if self._fused else self._function
-                self._graph = compile_function(function, self.precision)
-                self._executable = Executable(self._graph, threads=self._threads)
-                self._graph.weights.clear()  # the session holds those that it did not repack
-                return_freed_memory()
-            return self._executable, self._graph
+    def end_trace(self) -> Path:
+        """Ends profiling of the graph that this function is part of: the file written, in Chrome's trace format.
+
+        Raises:
+            UsageError: the model was made without `trace`.
+        """
+        return self._load().end_trace()
+
+    def _load(self) -> Runnable:
+        if self._runnable is None:
+            self._runnable = self._runnables.runnable(self.function_name)
+        return self._runnable
 
     @property
     def _function(self) -> Function:
-        return self._program.functions[self.function_name]
+        """The function's inputs and outputs; perhaps without its ops."""
+        return self._runnables.functions[self.function_name]
 
     def _state_types(self) -> dict[str, TensorType]:
         """The states of all functions; functions that share one agree on it."""
         types: dict[str, TensorType] = {}
-        for function in self._program.functions.values():
+        for function in self._runnables.functions.values():
             for value in function.inputs:
                 if isinstance(value.type, StateType) and types.setdefault(value.name, value.type.tensor) != (
                     value.type.tensor
@@ -276,10 +279,11 @@ class MLModel:
         return f"MLModel({self.package_path!r}, function_name={self.function_name!r}, precision={self.precision!r})"
 
 
-def _overflows(function: Function, graph: Graph, values: Array, inputs: Mapping[str, Array]) -> list[str]:
+def _overflows(runnable: Runnable, values: Array, inputs: Mapping[str, Array]) -> list[str]:
     """Names of the ops where a value that is not finite came up first, in the function's order."""
     if np.isfinite(values).all():
         return []
+    function, graph = runnable.lowered_function, runnable.plan
     bad = {name for name, array in inputs.items() if not np.isfinite(array).all()}
     flagged = [op for op, value in zip(graph.checked, values, strict=True) if not np.isfinite(value)]
     bad |= {output.name for op in flagged for output in op.outputs}
@@ -291,7 +295,8 @@ def _overflows(function: Function, graph: Graph, values: Array, inputs: Mapping[
             a.name in bad or _infinite(literals.get(a.name)) if isinstance(a, Ref) else _infinite(a) for a in arguments
         )
 
-    return list(dict.fromkeys(op.name for op in flagged if not takes_infinity(op)))
+    names = [runnable.own_name(op) for op in flagged if not takes_infinity(op)]
+    return list(dict.fromkeys(name for name in names if name is not None))
 
 
 def _infinite(argument: Constant | Ref | None) -> bool:

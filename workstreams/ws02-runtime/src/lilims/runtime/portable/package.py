@@ -74,6 +74,10 @@ class Package:
             self._blobs[name] = BlobFile(path)
         return self._blobs[name]
 
+    def close_blobs(self) -> None:
+        """Lets go of the blob files: they are unmapped once nothing that was read from them is left."""
+        self._blobs.clear()
+
     def sha256(self) -> str:
         """A hash of all files of the package, names included; it reads them all."""
         digest = hashlib.sha256()

@@ -1,99 +1,80 @@
 """A lowered graph in ONNX Runtime: options, weights, states bound to buffers.
 
-Knows ONNX Runtime and numpy buffers. Must not know MIL, packages or how users name their inputs (model.py does).
+Knows ONNX Runtime. Must not know MIL, packages or how users name their inputs (model.py does).
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 import weakref
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lilims.core.errors import ExecutionError, MissingDependencyError, UnsupportedError
+from lilims.core.errors import LilimsError, MissingDependencyError
 from lilims.core.privacy import telemetry_off
 
-from .compiler import Graph, Slot
-from .lowering.scope import ONNX_DTYPES
-from .program import Array, TensorType
+from .buffers import StateBuffers, fit_mask, places_needed
+from .compiler import Graph, Plan
+from .failures import failure
+from .lowered import Call
+from .program import Array
 
-__all__ = ["Executable", "StateBuffers", "return_freed_memory"]
+__all__ = ["Executable", "onnxruntime_module", "return_freed_memory", "session_options"]
 
-
-class StateBuffers:
-    """The contents of a package's states, and the lock that makes calls on them take turns.
-
-    Attributes:
-        arrays: state name to its buffer: float32 for fp16, C-contiguous, never replaced.
-
-    Raises:
-        ExecutionError: there is not enough memory.
-        UnsupportedError: a state has a flexible shape.
-    """
-
-    def __init__(self, types: dict[str, TensorType]) -> None:
-        self.types = types
-        self.arrays: dict[str, NDArray[Any]] = {}
-        for name, tensor in types.items():
-            shape = tuple(d for d in tensor.shape if d is not None)
-            if len(shape) < tensor.rank:
-                raise UnsupportedError(f"the state {name!r} has a flexible shape")
-            try:
-                self.arrays[name] = np.zeros(shape, ONNX_DTYPES[tensor.dtype])
-            except (MemoryError, ValueError) as exc:
-                raise ExecutionError(f"no memory for the state {name!r}, {list(shape)}") from exc
-        self.lock = threading.Lock()
-
-    def part(self, slot: Slot) -> NDArray[Any]:
-        """The buffer that a slot names, as a view."""
-        array = self.arrays[slot.state]
-        return array if slot.row is None else array[slot.row : slot.row + 1]
+_PLAIN = Call()
 
 
 class Executable:
     """A graph that is ready to run.
 
+    Args:
+        graph: the graph; only its plan is looked at where `file` is given.
+        threads: threads of one op; one per physical core when left out.
+        file: an ONNX model made of the graph, whose weights lie beside it and are mapped.
+        trace: what the names of ONNX Runtime's profiles begin with; none are written when left out.
+
     Raises:
         MissingDependencyError: ONNX Runtime is not installed.
         ExecutionError: ONNX Runtime refuses the graph.
+        PackageError: a weight contradicts itself.
     """
 
-    def __init__(self, graph: Graph, *, threads: int | None = None) -> None:
-        ort = _onnxruntime()
+    def __init__(
+        self, graph: Plan, *, threads: int | None = None, file: Path | None = None, trace: Path | None = None
+    ) -> None:
+        ort = onnxruntime_module()
         self._ort = ort
-        self._inputs = graph.inputs
         self._slots = graph.slots
+        self._inputs = {name: onnx_name for name, (onnx_name, _) in graph.inputs.items()}
         self._outputs = [name for name, _ in graph.outputs.values()]
         self._results = self._outputs + (["overflow", "underflow"] if graph.checked else [])
         self._rows = [slot for slot in graph.slots if slot.output and slot.row is not None]
         self._whole = [slot for slot in graph.slots if slot.output and slot.row is None]
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # its errors arrive as exceptions
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.use_deterministic_compute = True
-        options.inter_op_num_threads = 1
-        options.intra_op_num_threads = threads or 0  # 0: one per physical core
-        options.add_session_config_entry("session.force_spinning_stop", "1")  # no spinning between calls
-        if graph.weights:
-            values = [ort.OrtValue.ortvalue_from_numpy(array) for array in graph.weights.values()]
-            options.add_external_initializers(list(graph.weights), values)
+        self._profile: Path | None = None
+        options = session_options(threads)
+        if trace is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(trace)
         try:
-            self._session = ort.InferenceSession(
-                graph.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = _open(ort, graph, options, file)
+        except LilimsError:
+            raise
         except Exception as exc:  # ONNX Runtime's exceptions share no base class
-            raise ExecutionError(
-                f"ONNX Runtime does not accept the lowered graph: {_first_line(exc)}", where=graph.model.graph.name
-            ) from exc
-        self._bindings: weakref.WeakKeyDictionary[StateBuffers, Any] = weakref.WeakKeyDictionary()
+            raise failure("ONNX Runtime does not accept the lowered graph", exc, where=graph.name) from exc
+        self._shrinking = ort.RunOptions()
+        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._bindings: weakref.WeakKeyDictionary[StateBuffers, tuple[int, Any]] = weakref.WeakKeyDictionary()
 
-    def run(self, feeds: dict[str, Array], states: StateBuffers | None) -> tuple[list[Array], list[Array]]:
-        """Runs once. `feeds` are by the ONNX names of `Graph.inputs`; the states are updated in place.
+    def run(
+        self, feeds: dict[str, Array], states: StateBuffers | None, call: Call = _PLAIN
+    ) -> tuple[list[Array], list[Array]]:
+        """Runs once. `feeds` are by the names of `Plan.inputs`; the states are updated in place.
+
+        Args:
+            call: which of the graph's functions this is.
 
         Returns:
             the function's outputs in order, and the values of "overflow" and "underflow" where the graph has them.
@@ -101,28 +82,44 @@ class Executable:
         Raises:
             ExecutionError: a node failed.
         """
+        feeds = {**feeds, **{name: np.arange(count, dtype=np.int32) for name, count in call.every.items()}}
         try:
             if states is None or not self._slots:
-                found = self._session.run(self._results, feeds)
+                found = self._session.run(self._results, self._named(feeds))
             else:
                 with states.lock:
-                    found = self._run_bound(feeds, states)
+                    if call.prefix is not None:
+                        feeds = _reserved(feeds, states, call)
+                    # What many tokens need differs with the cache's length: kept, it would add up.
+                    many = call.prefix is not None and call.prefix.count > 1
+                    found = self._run_bound(self._named(feeds), states, self._shrinking if many else None)
+        except LilimsError:
+            raise
         except Exception as exc:  # ONNX Runtime's exceptions share no base class
-            raise ExecutionError(f"the program failed: {_first_line(exc)}") from exc
+            raise failure("the program failed", exc) from exc
         count = len(self._outputs)
         return found[:count], found[count:]
 
-    def _run_bound(self, feeds: dict[str, Array], states: StateBuffers) -> list[Array]:
-        binding = self._bindings.get(states)
-        if binding is None:
+    def end_trace(self) -> Path:
+        """Stops profiling; the file that it wrote, in Chrome's trace format."""
+        if self._profile is None:
+            self._profile = Path(self._session.end_profiling())
+        return self._profile
+
+    def _named(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        return {self._inputs[name]: array for name, array in feeds.items()}
+
+    def _run_bound(self, feeds: dict[str, Array], states: StateBuffers, options: Any) -> list[Array]:
+        version, binding = self._bindings.get(states, (-1, None))
+        if binding is None or version != states.version:
             binding = self._bind(states)
-            self._bindings[states] = binding
+            self._bindings[states] = (states.version, binding)
         for name, array in feeds.items():
             binding.bind_ortvalue_input(name, self._ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)))
         fresh = self._results + [str(slot.output) for slot in self._whole]
         for name in fresh:
             binding.bind_output(name, "cpu")  # anew each time, or the last call's results would be overwritten
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, options)
         found = [value.numpy() for value in binding.get_outputs()[len(self._rows) :]]
         for slot, content in zip(self._whole, found[len(self._results) :], strict=True):
             np.copyto(states.part(slot), content)
@@ -130,9 +127,10 @@ class Executable:
 
     def _bind(self, states: StateBuffers) -> Any:
         """A binding with the state's buffers in it. Rows are input and output at once: they are written in place."""
+        parts = [states.part(slot) for slot in self._slots]  # first: a state that becomes whole changes its buffers
         binding = self._session.io_binding()
-        for slot in self._slots:
-            value = self._ort.OrtValue.ortvalue_from_numpy(states.part(slot))
+        for slot, part in zip(self._slots, parts, strict=True):
+            value = self._ort.OrtValue.ortvalue_from_numpy(part)
             if slot.input:
                 binding.bind_ortvalue_input(slot.input, value)
             if slot.output and slot.row is not None:
@@ -140,7 +138,62 @@ class Executable:
         return binding
 
 
-def _onnxruntime() -> Any:
+def _reserved(feeds: dict[str, Array], states: StateBuffers, call: Call) -> dict[str, Array]:
+    """The feeds of a call that sees as many places of its cache as there is room for, once it has enough."""
+    prefix = call.prefix
+    assert prefix is not None
+    masks = {name: feeds[name] for name in prefix.masks}
+    total = states.shapes[prefix.state][prefix.axis]
+    needed = places_needed(prefix, int(np.asarray(feeds[prefix.slot]).item()), list(masks.values()), total)
+    held = states.reserve(prefix.state, prefix.axis, needed)
+    return {**feeds, **{name: fit_mask(mask, held) for name, mask in masks.items()}}
+
+
+def session_options(threads: int | None) -> Any:
+    """Options that every session of ours has."""
+    ort = onnxruntime_module()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # its errors arrive as exceptions
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.use_deterministic_compute = True
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = threads or 0  # 0: one per physical core
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # no spinning between calls
+    if _shared_arena():
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    return options
+
+
+@lru_cache(maxsize=1)
+def _shared_arena() -> bool:
+    """Registers one arena for all sessions that takes what is asked for: by default it grows by powers of two."""
+    ort = onnxruntime_module()
+    info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    try:
+        ort.create_and_register_allocator(info, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
+    except Exception:  # this process has registered another one; ONNX Runtime's exceptions share no base class
+        return False
+    return True
+
+
+def _open(ort: Any, graph: Plan, options: Any, file: Path | None) -> Any:
+    providers = ["CPUExecutionProvider"]
+    if file is not None:
+        return ort.InferenceSession(str(file), options, providers=providers)
+    assert isinstance(graph, Graph)
+    if graph.weights:
+        values = [ort.OrtValue.ortvalue_from_numpy(weight.load()) for weight in graph.weights.values()]
+        options.add_external_initializers(list(graph.weights), values)
+    return ort.InferenceSession(graph.model.SerializeToString(), options, providers=providers)
+
+
+def onnxruntime_module() -> Any:
+    """ONNX Runtime, its telemetry off.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
     telemetry_off()
     try:
         import onnxruntime
@@ -150,10 +203,6 @@ def _onnxruntime() -> Any:
         ) from exc
     onnxruntime.disable_telemetry_events()  # Windows' own channel, and where it was imported before
     return onnxruntime
-
-
-def _first_line(exc: Exception) -> str:
-    return str(exc).strip().splitlines()[0][:500] if str(exc).strip() else type(exc).__name__
 
 
 def return_freed_memory() -> None:

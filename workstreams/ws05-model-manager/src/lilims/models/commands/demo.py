@@ -85,7 +85,7 @@ def command(prompt: str, seed: int, windows: int) -> None:
             out.print(Padding(_results(measured), (0, 0, 0, 1)))
             _title(out, "3  Tell", f"{INSTALLED} continues “{prompt}”, temperature 0.8, top-k 40, seed {seed}")
         model = load(folders["int4"])
-        stream = model.generate(prompt, temperature=0.8, top_k=40, seed=seed)
+        stream = (token.text for token in model.generate(prompt, temperature=0.8, top_k=40, seed=seed))
         story = _tell(out, prompt, stream, show=not quiet)
     stats = model.stats
     if not quiet:
@@ -138,7 +138,7 @@ def _measure(done: Conversion, windows: int) -> Measured:
             found = perplexity(exact, ids, window=window)
     del exact
     fast = load(done.folder)
-    for _ in fast.generate_tokens(ids[:8], max_tokens=_SPEED_TOKENS, stop_at_eos=False):
+    for _ in fast.generate(ids[:8], max_tokens=_SPEED_TOKENS, ignore_eos=True):
         pass
     return Measured(
         scheme=manifest.quantization.scheme,

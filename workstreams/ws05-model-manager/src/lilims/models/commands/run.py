@@ -1,14 +1,17 @@
-"""Continue a prompt; text streams to stdout.
+"""Continue a prompt, or answer it; text streams to stdout.
 
-Knows options and what goes to which stream. Must not know how text is generated.
+Knows what goes to which stream. Must not know how text is generated.
 
 stdout carries what the model writes and nothing else, so that it can be piped. On a terminal the prompt is shown before
-it, dimmed, on stderr: a story reads as a whole, and `lilims run … > file` holds the continuation alone.
+it, dimmed, on stderr: a story reads as a whole, and `lilims run … > file` holds the continuation alone. So is the
+reasoning of a reasoning model.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +20,11 @@ from lilims.core import cli
 from lilims.core.console import bytes_text, console
 from lilims.core.errors import UsageError
 
+from .run_options import LOADING, SAMPLING, check_constraints, constraint_of, logit_bias_of, run_options
+
 if TYPE_CHECKING:
-    from lilims.runtime import Model
+    from lilims.runtime import Generation, Model, Token
+    from lilims.runtime.generation.loop import Drafter
 
 __all__ = ["command"]
 
@@ -29,56 +35,107 @@ _EPILOG = 'Examples: lilims run "Once upon a time"   ·   lilims run ./tiny "def
 @click.argument("words", nargs=-1, metavar="[MODEL] PROMPT")
 @click.option("-m", "--model", metavar="MODEL", help="The same as MODEL.")
 @click.option(
-    "-n",
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Most tokens to write [default: until the text ends or the context is full].",
+    "-f", "--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the prompt from a file."
 )
-@click.option(
-    "--temp",
-    "temperature",
-    type=float,
-    default=0.0,
-    show_default=True,
-    help="Temperature; 0 always takes the likeliest token.",
-)
-@click.option("--top-k", type=int, default=0, metavar="K", help="Draw from the K likeliest tokens only.")
-@click.option("--top-p", type=float, default=1.0, metavar="P", help="Draw from the likeliest that make up share P.")
-@click.option("--seed", type=int, help="Seed of the random numbers: the same seed, the same text.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the portable executor.")
+@run_options
+@click.option("--isolate", is_flag=True, help="Run the package in a process of its own, whose end is an error.")
+@click.option("--speculate", type=click.IntRange(1, 64), metavar="N", help="Draft up to N tokens from the text itself.")
+@click.option("--draft-model", metavar="MODEL", help="Draft with a smaller model of the same vocabulary.")
 @click.option("--stats", is_flag=True, help="Print token counts, speed and memory to stderr.")
-def command(words: tuple[str, ...], model: str | None, threads: int | None, stats: bool, **options: Any) -> None:
+@click.option(
+    "--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write a Chrome trace of every operator."
+)
+def command(words: tuple[str, ...], model: str | None, file: Path | None, stats: bool, **options: Any) -> None:
     """Continue PROMPT with MODEL: a model folder, an installed name or, left out, the built-in story model.
 
-    PROMPT "-" is read from stdin. The continuation goes to stdout as it is written.
+    Models with a chat template answer PROMPT. PROMPT "-" is read from stdin. Text goes to stdout as it is written.
     """  # fmt: skip
+    name, prompt = _model_and_prompt(words, model, file)
+    options["logit_bias"] = logit_bias_of(options["logit_bias"])
+    check_constraints(options)
+    loaded = _load(name, options)
+    with nullcontext() if options["trace"] is None else loaded.trace(options["trace"]):
+        generation = _generate(loaded, prompt, options)
+        if console.json:
+            console.result("generation", _as_json(loaded, prompt, generation, options["logprobs"] is not None))
+            return
+        try:
+            _show(generation, prompt)
+        finally:  # also after Ctrl-C: what was written ends with a line, and its figures are known
+            console.data("")
+            if stats:
+                _print_stats(loaded)
+
+
+def _show(generation: Generation, prompt: str) -> None:
+    """Text to stdout as it comes; on a terminal the prompt before it, and reasoning, to stderr."""
+    if sys.stdout.isatty() and not console.quiet:
+        console.stderr().print(prompt, style="dim", markup=False, end="")
+    for token in generation:
+        if token.reasoning and not console.quiet:
+            console.stderr().print(token.reasoning, style="dim italic", markup=False, end="")
+        if token.text:
+            console.data(token.text, end="")
+
+
+def _load(name: str | None, options: dict[str, Any]) -> Model:
     from lilims.runtime import load
 
     from ..names import resolve
 
-    name, prompt = _model_and_prompt(words, model)
-    if prompt == "-":
-        prompt = _read_stdin()
-    loaded = load(resolve(name), threads=threads)
-    stream = loaded.generate(prompt, **options)
-    if console.json:
-        value = {"model": loaded.manifest.name, "executor": loaded.executor, "prompt": prompt, "text": "".join(stream)}
-        console.result("generation", {**value, "statistics": loaded.stats.as_dict()})
-        return
-    try:
-        if sys.stdout.isatty() and not console.quiet:
-            console.stderr().print(prompt, style="dim", markup=False, end="")
-        for text in stream:
-            console.data(text, end="")
-    finally:  # also after Ctrl-C: what was written ends with a line, and its figures are known
-        console.data("")
-        if stats:
-            _print_stats(loaded)
+    chosen = {field: options[field] for field, *_ in LOADING.values() if options[field] is not None}
+    return load(resolve(name), isolate=options["isolate"], **chosen)
 
 
-def _model_and_prompt(words: tuple[str, ...], model: str | None) -> tuple[str | None, str]:
-    """One word is the prompt; two are model and prompt.
+def _generate(model: Model, prompt: str, options: dict[str, Any]) -> Generation:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": prompt}]
+    if options["system"] is not None:
+        messages.insert(0, {"role": "system", "content": options["system"]})
+    chats = model.chats and not options["raw"]
+    for option in ("system", "think"):
+        if options[option] is not None and not chats:
+            raise UsageError(f"--{option} is for models with a chat template", hint="leave it out, or leave --raw out")
+    return model.generate(
+        messages if chats else prompt,
+        session=model.session(options["context_policy"]),
+        max_tokens=options["max_tokens"],
+        stop=options["stop"],
+        ignore_eos=options["ignore_eos"],
+        think=options["think"],
+        constraint=constraint_of(model, options),
+        drafter=_drafter(model, options["speculate"], options["draft_model"]),
+        logit_bias=options["logit_bias"],
+        **{field: options[field] for field, *_ in SAMPLING.values()},
+    )
+
+
+def _drafter(model: Model, most: int | None, draft: str | None) -> Drafter | None:
+    """Speculative decoding, if it was asked for: from the text itself, or from a smaller model.
+
+    Raises:
+        UsageError: the smaller model has another vocabulary.
+    """
+    if most is None and draft is None:
+        return None
+    from lilims.runtime import load
+    from lilims.runtime.speculative import ModelDraft, Speculator
+
+    from ..names import resolve
+
+    most = most or max(model.shape.functions.get("score", 1) - 1, 1)
+    if draft is None:
+        return Speculator(most=most)
+    smaller = load(resolve(draft))
+    if smaller.vocab_size != model.vocab_size:
+        raise UsageError(
+            f"the draft model has {smaller.vocab_size} tokens, the model {model.vocab_size}",
+            hint="a draft model shares its model's vocabulary, such as a smaller one of the same family",
+        )
+    return Speculator(ModelDraft(smaller.session()), most=most)
+
+
+def _model_and_prompt(words: tuple[str, ...], model: str | None, file: Path | None) -> tuple[str | None, str]:
+    """One word is the prompt; two are model and prompt. With a file it is the model alone.
 
     Raises:
         UsageError: anything else, or a model where the prompt should be.
@@ -86,35 +143,56 @@ def _model_and_prompt(words: tuple[str, ...], model: str | None) -> tuple[str | 
     from lilims.core.locate import installed, is_model
 
     usage = 'lilims run [MODEL] "PROMPT"'
+    if file is not None:
+        words = (*words, _decoded(file.read_bytes(), str(file)))
     if len(words) > 2 or (len(words) == 2 and model is not None):
         extra = "the model is named twice" if len(words) == 2 else f"{len(words)} words where one or two are taken"
         raise UsageError(extra, hint=f"put the prompt in quotes: {usage}")
     if not words:
         raise UsageError("there is no prompt", hint=usage)
+    prompt = _decoded(sys.stdin.buffer.read(), "stdin") if words[-1] == "-" and file is None else words[-1]
     if len(words) == 2:
-        return words[0], words[1]
-    from pathlib import Path
-
-    if model is None and (words[0] in installed() or is_model(Path(words[0]))):
+        return words[0], prompt
+    if model is None and file is None and (words[0] in installed() or is_model(Path(words[0]))):
         raise UsageError(f"{words[0]!r} is a model; there is no prompt", hint=f'lilims run {words[0]} "PROMPT"')
-    return model, words[0]
+    return model, prompt
 
 
-def _read_stdin() -> str:
+def _decoded(content: bytes, name: str) -> str:
     try:
-        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+        return content.decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as exc:
-        raise UsageError(f"stdin is not UTF-8 (byte {exc.start})", hint="convert it to UTF-8") from exc
+        raise UsageError(f"{name} is not UTF-8 (byte {exc.start})", hint="convert it to UTF-8") from exc
+
+
+def _as_json(model: Model, prompt: str, generation: Generation, logprobs: bool) -> dict[str, Any]:
+    tokens = list(generation)
+    value: dict[str, Any] = {
+        "model": model.manifest.name,
+        "executor": model.executor,
+        "prompt": prompt,
+        "text": "".join(token.text for token in tokens),
+        "reasoning": "".join(token.reasoning for token in tokens),
+        "statistics": model.stats.as_dict(),
+    }
+    return value | {"tokens": [_token(token) for token in tokens]} if logprobs else value
+
+
+def _token(token: Token) -> dict[str, Any]:
+    top = [{"id": other, "logprob": logprob} for other, logprob in token.top_logprobs]
+    return {"id": token.id, "text": token.text, "logprob": token.logprob, "top_logprobs": top}
 
 
 def _print_stats(model: Model) -> None:
     figures = model.stats.as_dict()
     peak = figures["peak_rss"]
+    reused = f", {figures['reused_tokens']} of them from the cache" if figures["reused_tokens"] else ""
+    drafts = f", {figures['accepted_tokens']} of {figures['drafted_tokens']} drafted ones accepted"
     lines = [
-        f"prompt      {figures['prompt_tokens']} tokens, {figures['prefill_tokens_per_second']:.0f} tokens/s",
+        f"prompt      {figures['prompt_tokens']} tokens, {figures['prefill_tokens_per_second']:.0f} tokens/s{reused}",
         f"first token {figures['time_to_first_token'] * 1000:.0f} ms",
         f"generated   {figures['generated_tokens']} tokens, {figures['decode_tokens_per_second']:.0f} tokens/s, "
-        f"finished by {figures['finish_reason'] or 'interrupt'}",
+        f"finished by {figures['finish_reason'] or 'interrupt'}" + (drafts if figures["drafted_tokens"] else ""),
         f"peak memory {bytes_text(peak) if peak else 'unknown'}",
         f"executor    {model.executor}" + ("" if figures["seed"] is None else f", seed {figures['seed']}"),
     ]

@@ -49,9 +49,9 @@ def quantized_gather(scope: Scope, op: Op) -> None:
     matrix = given_matrix(op)
     zero_points = matrix.zero_points()
     inputs = [
-        scope.array(matrix.packed()),
+        scope.later(matrix.packed, (matrix.rows, matrix.blocks * matrix.block * matrix.bits // 8), np.uint8),
         scope.cast(scope.input(op, "indices"), "int32"),
-        scope.array(matrix.scales()),
+        scope.later(matrix.scales, (matrix.rows, matrix.blocks), np.float32),
     ]
     if zero_points is not None:
         inputs.append(scope.array(zero_points))

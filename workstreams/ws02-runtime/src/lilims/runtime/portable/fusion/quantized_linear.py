@@ -67,10 +67,11 @@ def _matrix(op: Op, index: Index) -> QuantizedMatrix | None:
 @lowers(_PSEUDO)
 def quantized_linear(scope: Scope, op: Op) -> None:
     matrix = given_matrix(op)
-    packed = matrix.packed().reshape(matrix.rows, matrix.blocks, -1)
     zero_points, remainders = matrix.zero_points(), matrix.remainders()
     x = scope.input(op, "x")
-    inputs = [x, scope.array(packed), scope.array(matrix.scales())]
+    shape = (matrix.rows, matrix.blocks, matrix.block * matrix.bits // 8)
+    packed = scope.later(lambda: matrix.packed().reshape(shape), shape, np.uint8)
+    inputs = [x, packed, scope.later(matrix.scales, shape[:2], np.float32)]
     inputs.append("" if zero_points is None else scope.array(zero_points))
     if scope.has(op, "bias"):
         inputs += ["", scope.input(op, "bias")]

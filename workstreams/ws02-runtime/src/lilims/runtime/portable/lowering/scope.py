@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import onnx
+from numpy.typing import DTypeLike
 from onnx import helper, numpy_helper
 
 from lilims.core.errors import PackageError, UnsupportedOpError
 
 from ..program import MALFORMED, Array, Constant, Function, Op, Ref, StateType, TensorType, ValueType
 
-__all__ = ["LOWERINGS", "ONNX_DTYPES", "Lowering", "Precision", "Scope", "lowers"]
+__all__ = ["LOWERINGS", "ONNX_DTYPES", "Deferred", "Lowering", "Precision", "Scope", "lowers"]
 
 Precision = Literal["fast", "exact", "fp16"]
 Lowering = Callable[["Scope", Op], None]
@@ -38,6 +40,20 @@ ONNX_DTYPES: dict[str, type[np.generic]] = {
 }  # fmt: skip
 
 _MISSING: Any = object()
+_EAGER = 1 << 16  # bytes: larger weights are made when they are needed, one by one
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A weight that is not loaded yet: what it will be, and how to make it, anew at each call."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    load: Callable[[], Array]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
 
 
 def lowers(*op_types: str) -> Callable[[Lowering], Lowering]:
@@ -61,6 +77,7 @@ class Scope:
     precision: Precision = "exact"
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, Array] = field(default_factory=dict)
+    deferred: dict[str, Deferred] = field(default_factory=dict)  # initializers too large to be loaded now
     names: dict[str, str] = field(default_factory=dict)  # MIL value -> ONNX value
     types: dict[str, ValueType] = field(default_factory=dict)  # MIL value -> MIL type
     constants: dict[str, Constant] = field(default_factory=dict)  # MIL value -> literal
@@ -167,8 +184,27 @@ class Scope:
 
     def literal(self, constant: Constant) -> str:
         """A MIL literal as an initializer of its ONNX type."""
-        array = constant.load()
-        return self.array(array.astype(ONNX_DTYPES[constant.type.dtype], copy=False))
+        dtype, shape = ONNX_DTYPES[constant.type.dtype], tuple(size or 0 for size in constant.type.shape)
+        return self.later(lambda: constant.load().astype(dtype, copy=False), shape, dtype)
+
+    def later(self, load: Callable[[], Array], shape: tuple[int, ...], dtype: DTypeLike) -> str:
+        """An initializer of that shape and type, which `load` makes; where it is large, not before it is needed."""
+        weight = Deferred(np.dtype(dtype), shape, self._checked(load))
+        if weight.nbytes <= _EAGER:
+            return self.array(load())
+        name = self.fresh("const")
+        self.deferred[name] = weight
+        return name
+
+    def _checked(self, load: Callable[[], Array]) -> Callable[[], Array]:
+        def loaded() -> Array:
+            try:
+                return load()
+            except MALFORMED as exc:
+                message = f"a weight contradicts itself ({type(exc).__name__}: {exc})"
+                raise PackageError(message, where=self.function.name, hint="the package is damaged") from exc
+
+        return loaded
 
     def array(self, array: Any, dtype: Any = None) -> str:
         """An array as an initializer; `ints` for shapes and axes are int64 as ONNX wants them."""

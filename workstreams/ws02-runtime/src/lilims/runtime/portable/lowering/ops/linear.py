@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ...program import Op
-from ..scope import Scope, lowers
+import numpy as np
+
+from ...program import Array, Op
+from ..scope import ONNX_DTYPES, Scope, lowers
 from .common import cast_between, output_type
 
 
@@ -12,17 +14,26 @@ def _operand(scope: Scope, op: Op, key: str) -> str:
     return cast_between(scope, scope.input(op, key), scope.type(op, key).dtype, output_type(op).dtype)
 
 
-def _transposed(scope: Scope, value: str, rank: int) -> str:
-    """The last two dimensions exchanged; a vector is left as it is."""
+def _turned(scope: Scope, op: Op, key: str) -> str:
+    """An operand with its last two dimensions exchanged, a literal already now; a vector is left as it is."""
+    rank, dtype = scope.type(op, key).rank, ONNX_DTYPES[output_type(op).dtype]
     if rank < 2:
-        return value
-    return scope.emit("Transpose", value, perm=[*range(rank - 2), rank - 1, rank - 2])
+        return _operand(scope, op, key)
+    if scope.is_constant(op, key):
+        literal = scope.literal_of(op, key)
+        *outer, rows, columns = (size or 0 for size in literal.type.shape)
+
+        def load() -> Array:
+            return np.ascontiguousarray(np.swapaxes(literal.load().astype(dtype, copy=False), -1, -2))
+
+        return scope.later(load, (*outer, columns, rows), dtype)
+    return scope.emit("Transpose", _operand(scope, op, key), perm=[*range(rank - 2), rank - 1, rank - 2])
 
 
 @lowers("linear")
 def linear(scope: Scope, op: Op) -> None:
     """x Wᵀ + b, with W [D_out, D_in]."""
-    product = scope.emit("MatMul", scope.input(op, "x"), _transposed(scope, _operand(scope, op, "weight"), 2))
+    product = scope.emit("MatMul", scope.input(op, "x"), _turned(scope, op, "weight"))
     scope.bind(op, scope.emit("Add", product, _operand(scope, op, "bias")) if scope.has(op, "bias") else product)
 
 
@@ -30,9 +41,8 @@ def linear(scope: Scope, op: Op) -> None:
 def matmul(scope: Scope, op: Op) -> None:
     sides = []
     for key in ("x", "y"):
-        value = _operand(scope, op, key)
         swap = scope.scalar(op, f"transpose_{key}", False)
-        sides.append(_transposed(scope, value, scope.type(op, key).rank) if swap else value)
+        sides.append(_turned(scope, op, key) if swap else _operand(scope, op, key))
     scope.bind(op, scope.emit("MatMul", *sides))
 
 

@@ -1,0 +1,79 @@
+"""The functions of a program as graphs: as few as there can be, and how each function is called as one of them.
+
+Knows the order of things: fusion/, sharing/, then compiler.py. Must not know ONNX Runtime or where results are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .compiler import Graph, compile_function
+from .fusion import fuse
+from .lowering.scope import Precision
+from .program import Function
+from .sharing.family import Family, Member, families
+from .sharing.prefix import Prefix, free_rows
+
+__all__ = ["Call", "Group", "Lowered", "group"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a function is called as a graph that may stand for others too.
+
+    Attributes:
+        every: the graph's inputs that the function lacks, each to be the numbers 0, 1, …, n - 1.
+        prefix: what chooses how many places of its cache a call uses; None where it has to be all.
+        ops: names of the graph's ops as the function has them.
+    """
+
+    every: dict[str, int] = field(default_factory=dict)
+    prefix: Prefix | None = None
+    ops: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A graph and the functions that it stands for.
+
+    Attributes:
+        function: what was lowered, to name its ops and values.
+    """
+
+    graph: Graph
+    calls: dict[str, Call]
+    function: Function
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Functions that become one graph, not lowered yet."""
+
+    family: Family
+    prefixes: dict[str, Prefix | None]
+
+    def lower(self, precision: Precision) -> Lowered:
+        """Lowers them.
+
+        Raises:
+            UnsupportedOpError, PackageError: as `compile_function`.
+        """
+        calls = {name: self._call(name, member) for name, member in self.family.members.items()}
+        return Lowered(compile_function(self.family.function, precision), calls, self.family.function)
+
+    def _call(self, name: str, member: Member) -> Call:
+        return Call(member.every, self.prefixes[name], member.ops)
+
+
+def group(functions: Mapping[str, Function], precision: Precision, *, fused: bool = True) -> list[Group]:
+    """Functions in groups, one graph each. The plain graph, op by op, is each function's own.
+
+    Raises:
+        PackageError: a function contradicts itself.
+    """
+    if not fused:
+        return [Group(Family(f, {name: Member({}, {})}), {name: None}) for name, f in functions.items()]
+    rewritten = {name: free_rows(fuse(function, precision)) for name, function in functions.items()}
+    found = families({name: function for name, (function, _) in rewritten.items()})
+    return [Group(family, {name: rewritten[name][1] for name in family.members}) for family in found]

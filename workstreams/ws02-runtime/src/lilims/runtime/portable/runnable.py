@@ -1,0 +1,218 @@
+"""A package's functions, ready to run: read, lowered and opened once, however many models name them.
+
+Knows what is shared: one parse and one mapping of a package, one session for functions that are one graph, the cache.
+Must not know how inputs are made or what ops mean.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from lilims.core.errors import ExecutionError, StorageError, UsageError
+
+from .cache import Cache
+from .cache.entry import entry_key, read_functions, read_graphs, write_entry
+from .cache.store import Entry, Store
+from .compiler import Plan
+from .lowered import Call, Group, group
+from .lowering.scope import Precision
+from .package import Package
+from .program import Function, Op, Program
+from .reader import read_program
+from .session import Executable, return_freed_memory
+
+__all__ = ["Options", "Runnable", "Runnables", "open_package"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What sets one way of running a package apart from another; see `MLModel`."""
+
+    precision: Precision = "fast"
+    threads: int | None = None
+    fused: bool = True
+    cache: Cache | None = None
+    trace: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Runnable:
+    """A function as the graph that runs it.
+
+    Attributes:
+        lowered_function: what the graph was made of; it may stand for several functions.
+    """
+
+    executable: Executable
+    plan: Plan
+    call: Call
+    lowered_function: Function
+    traced: bool
+
+    def own_name(self, op: Op) -> str | None:
+        """The function's own name for an op of the graph; None where it has no such op."""
+        return self.call.ops.get(op.name) if self.call.ops else op.name
+
+    def end_trace(self) -> Path:
+        if not self.traced:
+            raise UsageError("this model is not traced", hint="make it with trace=PATH")
+        return self.executable.end_trace()
+
+
+class _Opened:
+    """A package and, while somebody needs it, its program."""
+
+    def __init__(self, path: Path) -> None:
+        self.package = Package(path)
+        self._program: Program | None = None
+        self._reading = threading.Lock()
+
+    @property
+    def program(self) -> Program:
+        with self._reading:
+            if self._program is None:
+                self._program = read_program(self.package)
+            return self._program
+
+    def forget_program(self) -> None:
+        """Lets go of the program and of the pages of its weights; it can be read again."""
+        with self._reading:
+            self._program = None
+            self.package.close_blobs()
+
+
+class Runnables:
+    """The functions of a package, run in one way. Each group of functions is opened when one of them is asked for."""
+
+    def __init__(self, opened: _Opened, options: Options) -> None:
+        self._opened = opened
+        self._options = options
+        self._loading = threading.Lock()
+        self._made: dict[str, Runnable] = {}
+        self._groups: list[Group] | None = None
+        cache = options.cache if options.fused and options.precision != "fp16" else None
+        self._store = None if cache is None else Store(cache.folder, limit=cache.limit)
+        self._key = "" if cache is None else entry_key(cache.identity, options.precision)
+        self._entry = None if self._store is None else self._store.get(self._key)
+
+    @property
+    def package(self) -> Package:
+        return self._opened.package
+
+    @property
+    def functions(self) -> Mapping[str, Function]:
+        """The functions; without their ops where they come from the cache."""
+        return self._opened.program.functions if self._entry is None else read_functions(self._entry.body)[0]
+
+    @property
+    def default_function(self) -> str:
+        return self._opened.program.default_function if self._entry is None else read_functions(self._entry.body)[1]
+
+    def runnable(self, name: str) -> Runnable:
+        """A function by name.
+
+        Raises:
+            PackageError, UnsupportedError, ExecutionError: it cannot be lowered, or ONNX Runtime refuses it.
+        """
+        with self._loading:
+            if name not in self._made:
+                self._open(name)
+            return self._made[name]
+
+    def _open(self, name: str) -> None:
+        if self._store is not None:
+            for _ in range(2):  # once more where an entry is damaged
+                entry = self._entry or self._write(self._store)
+                if entry is None:
+                    break
+                if self._open_kept(entry, name):
+                    return
+                _LOG.warning("%s: the cache's entry %s is damaged; it is made again", self.package.path, self._key)
+                self._store.drop(self._key)
+                self._entry = None
+        options = self._options
+        lowered = next(g for g in self._grouped() if name in g.family.members).lower(options.precision)
+        executable = Executable(lowered.graph, threads=options.threads, trace=options.trace)
+        lowered.graph.weights.clear()  # the session holds those that it did not repack
+        return_freed_memory()
+        self._keep(executable, lowered.graph, lowered.calls, lowered.function)
+
+    def _grouped(self) -> list[Group]:
+        if self._groups is None:
+            functions = self._opened.program.functions
+            self._groups = group(functions, self._options.precision, fused=self._options.fused)
+        return self._groups
+
+    def _write(self, store: Store) -> Entry | None:
+        """Puts the package's graphs into the cache; None where they are too large, or it cannot be written."""
+        program, graphs = self._opened.program, [g.lower(self._options.precision) for g in self._grouped()]
+        size = sum(weight.nbytes for lowered in graphs for weight in lowered.graph.weights.values())
+        if size * _ROOM > store.limit:
+            _LOG.info("%s: too large for the cache's limit of %d bytes", self.package.path, store.limit)
+            return None
+
+        def write(folder: Path) -> dict[str, object]:
+            return write_entry(folder, program.functions, program.default_function, graphs)
+
+        try:
+            self._entry = store.put(self._key, str(self.package.path), write)
+        except StorageError as exc:
+            _LOG.warning("%s: not kept in the cache: %s", self.package.path, exc)
+            return None
+        if self._entry is not None:
+            self._groups = None
+            self._opened.forget_program()
+        return self._entry
+
+    def _open_kept(self, entry: Entry, name: str) -> bool:
+        """Opens the graph of a function from the cache; False where its files are damaged."""
+        for plan, calls, model, weights in read_graphs(entry.body):
+            if name in calls and entry.intact(model):
+                with ThreadPoolExecutor(1) as beside:  # reading the weights once takes no time of the session's making
+                    intact = beside.submit(entry.intact, weights)
+                    try:
+                        options = self._options
+                        file = entry.path(model)
+                        executable = Executable(plan, threads=options.threads, file=file, trace=options.trace)
+                    except ExecutionError:
+                        return False
+                if intact.result():
+                    return_freed_memory()
+                    self._keep(executable, plan, calls, self.functions[name])
+                    return True
+        return False
+
+    def _keep(self, executable: Executable, plan: Plan, calls: Mapping[str, Call], function: Function) -> None:
+        for name, call in calls.items():
+            self._made[name] = Runnable(executable, plan, call, function, self._options.trace is not None)
+
+
+_LOG = logging.getLogger(__name__)
+_ROOM = 2.5  # what an entry takes at most, over its weights: those, and their packed forms
+
+_OPENED: weakref.WeakValueDictionary[tuple[object, ...], _Opened] = weakref.WeakValueDictionary()
+_RUNNABLES: weakref.WeakValueDictionary[tuple[object, ...], Runnables] = weakref.WeakValueDictionary()
+_OPENING = threading.Lock()
+
+
+def open_package(path: Path, options: Options) -> Runnables:
+    """A package opened for running in one way; what is open already is taken.
+
+    Raises:
+        PackageError, UnsupportedError: as `Package`.
+    """
+    with _OPENING:
+        identity = Package.identity(path)
+        found = _RUNNABLES.get((*identity, options))
+        if found is None:
+            opened = _OPENED.get(identity)
+            if opened is None:
+                opened = _OPENED[identity] = _Opened(path)
+            found = _RUNNABLES[(*identity, options)] = Runnables(opened, options)
+        return found

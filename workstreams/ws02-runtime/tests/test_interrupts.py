@@ -1,0 +1,78 @@
+"""Ctrl-C at every line of a call: the session goes on from the tokens that it says it holds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lilims.runtime import contract
+from lilims.runtime.session import Session
+
+from .fakes import CONTEXT, VOCAB, FakeExecutor, logits_of, manifest_of, mixed
+
+IDS = [(7 * i + 3) % 256 for i in range(CONTEXT)]
+PLACES = ("runtime", "context", "fakes.py")  # parts of the files' names in which interrupts come
+
+
+def interrupted(line: int, work: Callable[[], Any]) -> bool:
+    """Runs something and raises `KeyboardInterrupt` at that line of it; False where it has fewer."""
+    seen = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal seen
+        seen += event == "line"
+        if seen == line:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return count
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        code = frame.f_code
+        ours = set(PLACES) & set(Path(code.co_filename).parts)
+        return count if ours and code.co_name != "_alone" else None  # between taking a lock and the block under it
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+CALLS: dict[str, Callable[[Session], Any]] = {
+    "append": lambda session: session.append(IDS[5:25]),
+    "append-one": lambda session: session.append(IDS[5:6]),
+    "score": lambda session: list(session.score(IDS[5:25])),
+    "advance": lambda session: session.advance([*IDS[:3], 9, *IDS[3:20]]),
+    "rewind": lambda session: session.rewind(2),
+    "reset": lambda session: session.reset(),
+    "snapshot": lambda session: session.snapshot(),
+    "restore": lambda session: session.restore(session.snapshot()),
+    "fork": lambda session: session.fork(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_line(name: str) -> None:
+    line = 0
+    while True:
+        line += 1
+        session = Session(FakeExecutor(), contract.decoder_shape(manifest_of(), package="p"), VOCAB)
+        session.append(IDS[:5])
+        if not interrupted(line, lambda session=session: CALLS[name](session)):  # type: ignore[misc]
+            break
+        held = list(session.tokens)
+        assert session.position == len(held)
+        np.testing.assert_array_equal(
+            session.append([77]), logits_of(mixed([*held, 77])), err_msg=f"line {line} holds {held}"
+        )
+    assert line > 3
