@@ -59,7 +59,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
 def test_twenty_tokens(converted: Callable[[str, str], Path], name: str, scheme: str) -> None:
     """Greedy ids equal those that transformers gave for the same stored weights, within the memory bound."""
     with np.load(REFERENCES / f"{name}.npz") as recorded:
-        prompt, wanted = recorded["prompt"].tolist(), recorded[f"greedy_{scheme}"].tolist()
+        prompt, wanted = recorded["greedy_prompt"].tolist(), recorded[f"greedy_{scheme}"].tolist()
     arguments = [str(converted(name, scheme)), json.dumps(prompt), str(len(wanted))]
     done = subprocess.run([sys.executable, "-c", GENERATE, *arguments], check=True, capture_output=True, text=True)
     found = json.loads(done.stdout)

@@ -23,7 +23,8 @@ import numpy as np
 from lilims.conversion.random_checkpoint import write_random_checkpoint
 
 REFERENCES = Path(__file__).parents[1] / "workstreams" / "ws01-conversion" / "tests" / "references"
-POSITIONS, CONTINUATION = 48, 16  # tokens of a prompt, and of the greedy continuation of some models
+POSITIONS = 48  # tokens of a prompt
+BEGINNING, CONTINUATION = 40, 20  # tokens of it that some models continue greedily, and how far: within 64 positions
 SCHEMES = ("fp16", "int8", "int4")
 MLP_WIDTHS = ("intermediate_size", "moe_intermediate_size", "n_inner", "ffn_dim")
 
@@ -139,7 +140,7 @@ def reference(folder: Path, scheme: str, prompt: list[int], *, greedy: bool = Tr
         logits = model(torch.tensor([prompt])).logits[0].numpy()
     if not greedy:
         return {f"logits_{scheme}": logits}
-    following, gap = continuation(model, prompt)
+    following, gap = continuation(model, prompt[:BEGINNING])
     print(f"  {scheme}: least gap between the top logits {gap:.4f}, their deviation {logits.std():.3f}")
     return {f"logits_{scheme}": logits, f"greedy_{scheme}": np.array(following, np.int32)}
 
@@ -166,7 +167,7 @@ def main() -> None:
             write_random_checkpoint(entry["config"], folder, seed=entry["seed"])
             greedy = len(entry["schemes"]) > 1
             prompt = make_prompt(entry)
-            arrays = {"prompt": np.array(prompt, np.int32)}
+            arrays = {"prompt": np.array(prompt, np.int32), "greedy_prompt": np.array(prompt[:BEGINNING], np.int32)}
             for scheme in entry["schemes"]:
                 arrays |= reference(folder, scheme, prompt, greedy=greedy)
             np.savez_compressed(REFERENCES / f"{name}.npz", allow_pickle=False, **arrays)

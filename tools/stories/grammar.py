@@ -2,14 +2,12 @@
 
 ``story(seed)`` is a pure function of its seed and split. Plots are text files in ``plots/`` (format: README.md beside
 this file); words are in :mod:`grammar_lexicon` and :mod:`grammar_records`. Stories of the split "heldout" use names
-that no training story has, and every second one a plot that no training story has. A quarter of the training stories
-begin with a hero whose name comes a sentence later, or who has none and is "the fox" to the end.
+that no training story has, and every second one a plot that no training story has.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,7 +21,6 @@ from grammar_realise import Slot, expand, tidy
 Split = Literal["train", "heldout"]
 PLOTS = Path(__file__).parent / "plots"
 WORDS = range(80, 261)  # a story outside this length is drawn again
-BARE = 0.25  # share of the training stories that do not begin with the hero's name
 PRONOUNS = {"he": ("he", "him", "his", "himself"), "she": ("she", "her", "her", "herself")}
 IRREGULAR_PLURALS = {"mouse": "mice", "dormouse": "dormice", "puppy": "puppies", "bunny": "bunnies", "fox": "foxes"}
 SPECIALS = {
@@ -62,9 +59,9 @@ class Character:
     def field(self, name: str, rng: random.Random) -> str:
         if name in ("he", "him", "his", "himself"):
             return PRONOUNS[self.gender][("he", "him", "his", "himself").index(name)]
-        first, self.introduced = not self.introduced, self.introduced or name in ("a", "the", "text", "intro", "name")
-        if name in ("a", "the"):
-            return f"{name} {self.adjective} {self.kind}"
+        first, self.introduced = not self.introduced, self.introduced or name in ("a", "text", "intro", "name")
+        if name == "a":
+            return f"a {self.adjective} {self.kind}"
         if first and name in ("text", "intro"):
             from_where = rng.choice(("next door", "school", "the next street", "across the road"))
             return f"{self.name} from {from_where}" if self.human else f"{self.name} the {self.kind}"
@@ -255,21 +252,10 @@ class _Casting:
         return slots
 
 
-def _unnamed(hero: Character, rng: random.Random) -> None:
-    """The hero is its kind from here on, now and then a grown-up: "the fox", "the king"."""
-    if rng.random() < 0.4:
-        hero.gender, hero.adjective, hero.kind = rng.choice(lexicon.GROWN_UPS)
-        hero.human, hero.build, hero.limb = True, "hands", "hand"
-    hero.name = f"the {hero.kind}"
-
-
-def _draft(plot: Plot, split: Split, rng: random.Random, frame: str = "opening") -> Story:
+def _draft(plot: Plot, split: Split, rng: random.Random) -> Story:
     casting = _Casting(split, rng)
     cast = casting.cast(plot)
-    if frame == "unnamed":
-        assert isinstance(cast["h"], Character)
-        _unnamed(cast["h"], rng)
-    parts = [rng.choice(_frame()[frame])]
+    parts = [rng.choice(_frame()["opening"])]
     parts += [rng.choice(beat) for beat in plot.beats]
     if plot.closing and rng.random() < 0.5:
         parts.append(rng.choice(_frame()["closing"]))
@@ -288,22 +274,11 @@ def _draft(plot: Plot, split: Split, rng: random.Random, frame: str = "opening")
 def story(seed: int, split: Split = "train") -> Story:
     """The story of a seed: 80 to 260 words of ASCII in two to four paragraphs."""
     rng = random.Random(f"{split}/{seed}")
-    kind = random.Random(f"frame/{seed}").random() / BARE  # of its own: the other stories stay as they are
-    frame = "opening" if split == "heldout" or kind >= 1 else "unnamed" if kind < 0.7 else "later"
     while True:
         table = plots("heldout") if split == "heldout" and seed % 2 else plots("train")
-        draft = _draft(rng.choice(table), split, rng, frame)
-        if len(draft.text.split()) in WORDS and (frame != "unnamed" or _reads_well(draft)):
+        draft = _draft(rng.choice(table), split, rng)
+        if len(draft.text.split()) in WORDS:
             return draft
-
-
-def _reads_well(draft: Story) -> bool:
-    """Whether nobody calls an unnamed hero by name, and no grown-up has an elder at home."""
-    quoted = " ".join(re.findall(r'"[^"]*"', draft.text))
-    grown_up = any(kind == draft.hero.kind for _, _, kind in lexicon.GROWN_UPS)
-    elders = {relative["text"] for table in lexicon.FAMILY.values() for relative in table}
-    minded = grown_up and any(re.search(rf"\b{elder}\b", draft.text) for elder in elders)
-    return draft.hero.name not in quoted.lower() and not minded
 
 
 def stories(count: int, split: Split = "train", first: int = 0) -> Iterator[Story]:

@@ -190,17 +190,3 @@ LOOKS: dict[str, tuple[str, ...]] = {
     "small": ("tiny", "little", "very small"),
     "wise": ("old", "wise", "wise old", "gray", "kind old"),
 }
-
-# Heroes without a name: gender, adjective, noun.
-GROWN_UPS = [
-    ("he", "old", "man"),
-    ("she", "old", "woman"),
-    ("he", "young", "king"),
-    ("she", "young", "queen"),
-    ("he", "poor", "farmer"),
-    ("she", "kind", "baker"),
-    ("he", "brave", "knight"),
-    ("she", "brave", "princess"),
-    ("he", "big", "dragon"),
-    ("she", "little", "robot"),
-]

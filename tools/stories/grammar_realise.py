@@ -29,7 +29,7 @@ _VOWEL_SOUND = re.compile(r"(?!one\b|once\b|uni|use|usu|eu)[aeiou]|hour|honest",
 _INITIAL = re.compile(r'(?:^|(?<=[.!?] )|(?<=\." ))[a-z]')
 # After a question or a shout in quotes the sentence goes on with its speech verb, or a new one starts.
 _SPEECH = "said|asked|cried|called|shouted|whispered|thought|laughed|wailed|sobbed|cheered|told|yelled|read|wondered|sang|answered|shrieked|hummed"
-_AFTER_SHOUT = re.compile(rf'(?<=[!?]" )(?!(?:(?:he|she|they|it|the \w+)(?: both| all)? )?(?:{_SPEECH})\b)[a-z]')
+_AFTER_SHOUT = re.compile(rf'(?<=[!?]" )(?!(?:(?:he|she|they|it)(?: both| all)? )?(?:{_SPEECH})\b)[a-z]')
 
 
 def expand(template: str, cast: Mapping[str, Slot], rng: random.Random, drawn: list[str] | None = None) -> str:

@@ -83,7 +83,7 @@ def test_greedy_continuation(converted: Callable[..., Path], name: str, scheme: 
     recorded = reference(name)
     model = load(converted(name, scheme), precision="exact")
     wanted = recorded.arrays[f"greedy_{scheme}"].tolist()
-    prompt = recorded.arrays["prompt"].tolist()
+    prompt = recorded.arrays["greedy_prompt"].tolist()
     found = [t.id for t in model.generate(prompt, max_tokens=len(wanted), ignore_eos=True)]
     assert found == wanted
 

@@ -94,7 +94,7 @@ def command(prompt: str, seed: int, windows: int) -> None:
             f"{stats.time_to_first_token * 1000:.0f} ms, by the {model.executor} executor[/]\n"
         )
         out.print(
-            '  next: [bold]lilims run "The little fox" --temp 0.8 --stats[/]   or   [bold]lilims inspect stories[/]'
+            '  next: [bold]lilims run "Once upon a time" --stats[/]   or   [bold]lilims inspect stories[/]'
         )
     value = {"packages": [asdict(m) for m in measured], "story": story, "statistics": stats.as_dict()}
     console.result("demo", value)
