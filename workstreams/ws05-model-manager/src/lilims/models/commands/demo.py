@@ -93,9 +93,7 @@ def command(prompt: str, seed: int, windows: int) -> None:
             f"\n  [dim]{stats.generated_tokens} tokens at {stats.decode_tokens_per_second:.0f} tokens/s, first after "
             f"{stats.time_to_first_token * 1000:.0f} ms, by the {model.executor} executor[/]\n"
         )
-        out.print(
-            '  next: [bold]lilims run "Once upon a time" --stats[/]   or   [bold]lilims inspect stories[/]'
-        )
+        out.print('  next: [bold]lilims run "Once upon a time" --stats[/]   or   [bold]lilims inspect stories[/]')
     value = {"packages": [asdict(m) for m in measured], "story": story, "statistics": stats.as_dict()}
     console.result("demo", value)
 
