@@ -1,4 +1,4 @@
-"""Every test of the integration suite shares a folder of data that is not the user's."""
+"""Tests share a folder of data that is not the user's; most workstreams give each test one of its own."""
 
 from __future__ import annotations
 
