@@ -103,7 +103,10 @@ def test_the_table_has_every_feature_and_good_figures(name: str) -> None:
     for figure in figures:
         error, _, same = figure.partition(", ")
         assert float(error) <= 1e-3
-        assert float(same.rstrip("%")) >= 97  # of 48 positions one may be a tie
+        share, _, tie = same.partition("% (tie: ")
+        assert float(share.rstrip("%")) >= 97  # of 48 positions one may be a tie
+        assert (share.rstrip("%") == "100") == (not tie)
+        assert not tie or float(tie.rstrip(")")) <= 1e-3  # the gap of the two, in deviations of the logits
 
 
 def test_examples_are_of_no_other_architectures() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lilims.conversion import convert, weights
+from lilims.conversion import convert
+from lilims.conversion.weights import tensors as weights
 from lilims.conversion.quantize import parse_scheme, quantize
 from lilims.conversion.stored import Dense
 from lilims.conversion.weights.placing import outline, parts_of, place

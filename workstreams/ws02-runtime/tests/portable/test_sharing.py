@@ -195,7 +195,13 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(buffers, "_STEP", 64)
 
 
-@pytest.mark.parametrize("precision", ["exact", "fast", "fp16"])
+def test_graphs_that_check_every_result_stand_alone() -> None:
+    all_of_them = functions()
+    groups = group(all_of_them, "fp16")
+    assert [sorted(found.family.members) for found in groups] == [[name] for name in all_of_them]
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
 @pytest.mark.parametrize("quantized", ["int4", "int8", "fp16"])
 @pytest.mark.parametrize("attention", ["fused", "decomposed", "capped"])
 def test_one_graph_is_each_of_them(attention: str, quantized: str, precision: Any) -> None:

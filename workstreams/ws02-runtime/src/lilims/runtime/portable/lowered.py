@@ -69,11 +69,14 @@ class Group:
 def group(functions: Mapping[str, Function], precision: Precision, *, fused: bool = True) -> list[Group]:
     """Functions in groups, one graph each. The plain graph, op by op, is each function's own.
 
+    So is one that checks every result ("fp16"): with sizes left free ONNX Runtime takes many seconds to open it.
+
     Raises:
         PackageError: a function contradicts itself.
     """
-    if not fused:
-        return [Group(Family(f, {name: Member({}, {})}), {name: None}) for name, f in functions.items()]
+    if not fused or precision == "fp16":
+        own = {name: fuse(function, precision) if fused else function for name, function in functions.items()}
+        return [Group(Family(f, {name: Member({}, {})}), {name: None}) for name, f in own.items()]
     rewritten = {name: free_rows(fuse(function, precision)) for name, function in functions.items()}
     found = families({name: function for name, (function, _) in rewritten.items()})
     return [Group(family, {name: rewritten[name][1] for name in family.members}) for family in found]
