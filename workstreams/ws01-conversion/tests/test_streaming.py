@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from lilims.conversion import convert
-from lilims.conversion.weights import tensors as weights
 from lilims.conversion.quantize import parse_scheme, quantize
 from lilims.conversion.stored import Dense
+from lilims.conversion.weights import tensors as weights
 from lilims.conversion.weights.placing import outline, parts_of, place
 from lilims.conversion.weights.streaming import AHEAD, Piece, Tensor, ordered
 from lilims.conversion.weights.weight_file import WeightFile
