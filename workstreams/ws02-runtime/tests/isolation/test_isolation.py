@@ -298,7 +298,7 @@ def test_an_ended_program_leaves_no_child(manners: Path, tmp_path: Path) -> None
     while running(int(done.stdout)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not running(int(done.stdout))
-    assert done.stderr == "a line that Core ML prints\n"
+    assert done.stderr in ("", "a line that Core ML prints\n")  # no warning; the line may come after the end
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the files that are open in /proc")
