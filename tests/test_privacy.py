@@ -253,14 +253,14 @@ def test_what_is_allowed_is_not_reported(desk: Desk) -> None:
 
 STRACE = r"""
 7 execve("/usr/bin/python", ["python", "-P"], 0x7ffc /* 20 vars */) = 0
-7 openat(AT_FDCWD</work>, "names.txt", O_RDONLY|O_CLOEXEC) = 3</work/names.txt>
-7 openat(AT_FDCWD</work>, "/absent", O_RDONLY) = -1 ENOENT (No such file or directory)
+7 openat(AT_FDCWD</desk>, "names.txt", O_RDONLY|O_CLOEXEC) = 3</desk/names.txt>
+7 openat(AT_FDCWD</desk>, "/absent", O_RDONLY) = -1 ENOENT (No such file or directory)
 7 openat(5</out>, "caf\303\251", O_WRONLY|O_CREAT, 0600) = 6</out/caf\303\251>
-7 openat(AT_FDCWD</work>, "/slow", O_RDWR <unfinished ...>
+7 openat(AT_FDCWD</desk>, "/slow", O_RDWR <unfinished ...>
 8 connect(4<socket:[12]>, {sa_family=AF_INET, sin_port=htons(443)}, 16 <unfinished ...>
 7 <... openat resumed>) = 3</slow>
 8 <... connect resumed>) = -1 ENETUNREACH (Network is unreachable)
-7 symlinkat("/target", AT_FDCWD</work>, "link") = 0
+7 symlinkat("/target", AT_FDCWD</desk>, "link") = 0
 7 rename("a", "/b") = 0
 7 mkdir("/made", 0700) = -1 EEXIST (File exists)
 7 +++ exited with 0 +++
@@ -271,16 +271,16 @@ STRACE = r"""
 def test_lines_of_strace(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(STRACE.lstrip(), "utf-8")
-    found = [(access.kind, access.what) for access in trace.read(log, Path("/work"))]
+    found = [(access.kind, access.what) for access in trace.read(log, Path("/desk"))]
     assert found == [
         ("process", "/usr/bin/python"),
-        ("read", "/work/names.txt"),
+        ("read", "/desk/names.txt"),
         ("write", "/out/café"),
         ("write", "/slow"),
         ("network", "connect(4<socket:[12]>, {sa_family=AF_INET, sin_port=htons(443)}, 16 ) = -1 ENETUNREACH"
          " (Network is unreachable)"),
-        ("write", "/work/link"),
-        ("write", "/work/a"),
+        ("write", "/desk/link"),
+        ("write", "/desk/a"),
         ("write", "/b"),
         ("write", "/made"),
     ]  # fmt: skip
