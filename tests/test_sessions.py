@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from lilims.core.errors import UsageError
+from lilims.core.testing import interrupted
 from lilims.runtime import Model, load
 from lilims.runtime.isolation import FallbackExecutor, IsolationHost, Timeouts
 from lilims.runtime.pool import SessionPool
@@ -302,12 +304,47 @@ def interrupt() -> Iterator[Callable[[float, Callable[[], None]], bool]]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_interrupts_leave_a_session_that_goes_on(model: Model, seed: int, interrupt: Any, host: IsolationHost) -> None:
-    """Ctrl-C after random times, anywhere: what the session says that it holds is what it holds."""
-    rng = np.random.Generator(np.random.PCG64(seed))
-    user = on(model, isolated(model, host)) if seed == 3 else model
-    session, ids, came = user.session(), ids_of(seed, 50), 0
+def works(seed: int) -> dict[str, Callable[[Any], object]]:
+    """What a session that has seven tokens can be asked."""
+    ids = ids_of(seed, 50)
+    return {
+        "decode": lambda session: session.append(ids[7:8]),
+        "prefill": lambda session: session.append(ids[7:40]),
+        "back": lambda session: session.advance([*ids[:3], 5]),  # rotary rows of earlier positions are made anew
+        "first": lambda session: (session.reset(), session.append(ids[:1])),
+        "snapshot": lambda session: session.restore(session.snapshot()),
+    }
+
+
+@pytest.mark.parametrize("name", works(0))
+def test_interrupts_leave_a_session_that_goes_on(model: Model, name: str) -> None:
+    """Ctrl-C at every line of the session, the window and the executor: what a session says that it holds, it holds."""
+    work, ids = works(1)[name], ids_of(1, 50)
+    expected: dict[tuple[int, ...], Any] = {}
+
+    def following(tokens: list[int]) -> Any:
+        key = tuple(tokens)
+        if key not in expected:
+            expected[key] = model.session().append([*key, 9])
+        return expected[key]
+
+    for line in count(1):
+        session = model.session()
+        session.append(ids[:6])
+        session.append(ids[6:7])  # of one token: the mask and the rotary rows are those of decoding
+        if not interrupted(line, lambda session=session: work(session), "runtime", "context"):  # type: ignore[misc]
+            break
+        held = list(session.tokens)
+        np.testing.assert_allclose(
+            session.append([9]), following(held), rtol=1e-3, atol=1e-4, err_msg=f"line {line} holds {held}"
+        )
+    assert line > 10
+
+
+def test_interrupts_of_a_child_process(model: Model, interrupt: Any, host: IsolationHost) -> None:
+    """The same after random times, where the executor is another process."""
+    rng = np.random.Generator(np.random.PCG64(3))
+    session, ids, came = on(model, isolated(model, host)).session(), ids_of(3, 50), 0
 
     def work() -> None:
         session.reset()

@@ -1,4 +1,4 @@
-"""Test data: found, absent, required."""
+"""Test data: found, absent, required. Interrupts: at each line, and at none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lilims.core.testing import interrupted
 from lilims.core.testing import test_data as find
 
 
@@ -23,3 +24,20 @@ def test_absent_skips_and_required_fails(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("LILIMS_REQUIRE_TEST_DATA", "1")
     with pytest.raises(pytest.fail.Exception, match="required but absent"):
         find("x")
+
+
+def test_interrupts_come_at_their_line() -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        done.append(1)
+        done.append(2)
+        done.append(3)
+
+    def held(line: int, *places: str) -> tuple[bool, list[int]]:
+        done.clear()
+        return interrupted(line, work, *places), list(done)
+
+    here = Path(__file__).name
+    assert [held(line, here) for line in (1, 2, 3, 4)] == [(True, []), (True, [1]), (True, [1, 2]), (False, [1, 2, 3])]
+    assert held(2, "elsewhere") == (False, [1, 2, 3])

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lilims.core.testing import interrupted
 from lilims.runtime import contract
 from lilims.runtime.session import Session
 
@@ -18,34 +16,6 @@ from .fakes import CONTEXT, VOCAB, FakeExecutor, logits_of, manifest_of, mixed
 
 IDS = [(7 * i + 3) % 256 for i in range(CONTEXT)]
 PLACES = ("runtime", "context", "fakes.py")  # parts of the files' names in which interrupts come
-
-
-def interrupted(line: int, work: Callable[[], Any]) -> bool:
-    """Runs something and raises `KeyboardInterrupt` at that line of it; False where it has fewer."""
-    seen = 0
-
-    def count(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal seen
-        seen += event == "line"
-        if seen == line:
-            sys.settrace(None)
-            raise KeyboardInterrupt
-        return count
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        code = frame.f_code
-        ours = set(PLACES) & set(Path(code.co_filename).parts)
-        return count if ours and code.co_name != "_alone" else None  # between taking a lock and the block under it
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
 
 
 CALLS: dict[str, Callable[[Session], Any]] = {
@@ -68,7 +38,7 @@ def test_every_line(name: str) -> None:
         line += 1
         session = Session(FakeExecutor(), contract.decoder_shape(manifest_of(), package="p"), VOCAB)
         session.append(IDS[:5])
-        if not interrupted(line, lambda session=session: CALLS[name](session)):  # type: ignore[misc]
+        if not interrupted(line, lambda session=session: CALLS[name](session), *PLACES):  # type: ignore[misc]
             break
         held = list(session.tokens)
         assert session.position == len(held)

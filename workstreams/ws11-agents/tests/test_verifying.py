@@ -57,7 +57,7 @@ time.sleep(60)
     started = time.monotonic()
     seen = run(code, timeout_s=1.5)
     assert (seen.exit_code, seen.timed_out) == (None, True)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 45
     assert_gone(pids)
 
 

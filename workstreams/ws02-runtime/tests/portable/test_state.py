@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 
 from lilims.core.errors import LilimsError, PackageError, UsageError
+from lilims.core.testing import interrupted
 from lilims.runtime.portable import MLModel, MLState
 from lilims.runtime.portable.buffers import StateBuffers
+from lilims.runtime.portable.compiler import Slot
 from lilims.runtime.portable.program import TensorType
 
 from .build import Fn, Runner
@@ -149,6 +152,29 @@ def test_a_dropped_state_is_freed(save: Callable[..., Path], counter: Any) -> No
 def test_states_that_cannot_be(shape: tuple[int | None, ...]) -> None:
     with pytest.raises(LilimsError, match="the state 'acc'"):
         StateBuffers({"acc": TensorType("fp16", shape)})
+
+
+@pytest.mark.parametrize("change", ["grow", "whole"])
+def test_an_interrupted_change_loses_nothing(change: str) -> None:
+    """Ctrl-C at every line of it: the content stays, and the next call finds rows of one length."""
+    for line in count(1):
+        buffers = StateBuffers({"acc": TensorType("fp16", (4, 2, 1024, 3))})
+        values = np.random.default_rng(line).standard_normal((4, 2, 100, 3), np.float32)
+        buffers.reserve("acc", 2, 100)
+        buffers.write("acc", 2, values)
+        version = buffers.version
+
+        def work(buffers: StateBuffers = buffers) -> None:
+            buffers.reserve("acc", 2, 600) if change == "grow" else buffers.whole("acc")
+
+        done = not interrupted(line, work, "buffers.py")
+        held = buffers.reserve("acc", 2, 120)
+        parts = [buffers.part(Slot("acc", row, "", None)) for row in range(4)]
+        assert {part.shape for part in parts} == {(1, 2, held, 3)}, f"line {line}"
+        assert held == 256 or version != buffers.version, f"line {line}"  # else calls go on in the old buffers
+        assert np.array_equal(buffers.read("acc", 2, 100), values), f"line {line}"
+        if done:
+            return
 
 
 def test_what_is_written_must_fit() -> None:

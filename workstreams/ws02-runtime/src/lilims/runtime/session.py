@@ -81,7 +81,7 @@ class Session:
         self._embedding = embedding
         self._window = open_window(shape, policy)
         self._state = executor.make_state()
-        self._busy = threading.Lock()
+        self._user: dict[str, int] = {}  # "thread": the one that uses the session now
         self._uses = 0  # of the session by its owner; a score goes on only where there was no other since
         self.reused = 0
 
@@ -261,8 +261,9 @@ class Session:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Refuses a second caller."""
-        if not self._busy.acquire(blocking=False):
+        """Refuses a second thread. One that was interrupted before it could say that it is done is let in again."""
+        me = threading.get_ident()
+        if self._user.setdefault("thread", me) != me:  # one step, which no other thread comes between
             raise UsageError(
                 "the session is in use by another thread", hint="take a session of its own for each thread, or wait"
             )
@@ -270,7 +271,7 @@ class Session:
             self._uses += 1
             yield
         finally:
-            self._busy.release()
+            self._user.clear()
 
     def _append(self, ids: Sequence[int]) -> tuple[Logits, int]:
         """The last token's logits, and how many tokens were run for them."""

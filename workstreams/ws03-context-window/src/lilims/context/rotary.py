@@ -206,8 +206,7 @@ class RotaryTables:
     def __init__(self, parameters: RotaryParameters, *, length: int | None = None) -> None:
         self._frequencies = inverse_frequencies(parameters, length=length)
         self._factor = parameters.attention_factor
-        self._first = -1
-        self._block: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+        self._block: tuple[int, NDArray[np.float32], NDArray[np.float32]] | None = None  # its first position, and rows
 
     def at(self, positions: Sequence[int] | NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """cos and sin, float32 [1, 1, S, rotary_dim] each; both halves of the last axis hold the same values."""
@@ -217,13 +216,13 @@ class RotaryTables:
 
     def at_one(self, position: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The same for one position, [1, 1, 1, rotary_dim]: read-only views."""
-        row = position - self._first
-        if self._block is None or not 0 <= row < self._BLOCK:
-            self._first, row = position, 0
-            self._block = self.at(np.arange(position, position + self._BLOCK))
-            for table in self._block:
-                table.flags.writeable = False
-        cos, sin = self._block
+        block = self._block
+        if block is None or not 0 <= position - block[0] < self._BLOCK:
+            cos, sin = self.at(np.arange(position, position + self._BLOCK))
+            cos.flags.writeable = sin.flags.writeable = False
+            self._block = block = (position, cos, sin)  # at once: whoever interrupts this finds rows of one block
+        first, cos, sin = block
+        row = position - first
         return cos[:, :, row : row + 1], sin[:, :, row : row + 1]
 
 

@@ -34,7 +34,8 @@ class StateBuffers:
     """The contents of a package's states, and the lock that makes calls on them take turns.
 
     A state that is used as rows only, by functions whose masks say which places they see, has room for the places that
-    calls needed so far; the others are zeros. Any other use makes it whole for good.
+    calls needed so far; the others are zeros. Any other use makes it whole for good. A change that is interrupted loses
+    nothing; rows that differ in length then are made alike by the next call.
 
     Attributes:
         types: the states as the package declares them; fp16 is held as float32.
@@ -64,9 +65,9 @@ class StateBuffers:
             array = self._zeros(name, self.shapes[name])
             for i, row in enumerate(self._rows.get(name, (0, []))[1]):
                 array[i : i + 1][tuple(slice(size) for size in row.shape)] = row
-            self._rows.pop(name, None)
-            self._whole[name] = array
             self.version += 1
+            self._whole[name] = array
+            self._rows.pop(name, None)
         return self._whole[name]
 
     def reserve(self, name: str, axis: int, places: int) -> int:
@@ -79,8 +80,10 @@ class StateBuffers:
             self.whole(name)
             return total
         held = rows[0].shape[axis] if rows else 0
-        if not rows or held < places:
-            held = min(total, _rounded(max(places, held + held // _SLACK)))
+        unfinished = len(rows) < self.shapes[name][0] or rows[-1].shape[axis] < held
+        if held < places or unfinished:
+            held = min(total, _rounded(max(places, held if unfinished else held + held // _SLACK)))
+            self.version += 1
             for i in range(self.shapes[name][0]):  # one at a time: the old rows are let go as the new ones come
                 row = self._zeros(name, self._row_shape(name, axis, held))
                 if i < len(rows):
@@ -88,14 +91,13 @@ class StateBuffers:
                     rows[i] = row
                 else:
                     rows.append(row)
-            self.version += 1
         return held
 
     def part(self, slot: Slot) -> NDArray[Any]:
         """The buffer that a slot names: all of the state, or a row of it as long as it is."""
         if slot.row is None:
             return self.whole(slot.state)
-        if slot.state in self._rows:
+        if slot.state in self._rows and slot.state not in self._whole:
             return self._rows[slot.state][1][slot.row]
         return self.whole(slot.state)[slot.row : slot.row + 1]
 
