@@ -299,9 +299,12 @@ def interrupt() -> Iterator[Callable[[float, Callable[[], None]], bool]]:
             armed = False
             timer.join()
 
+    gc.collect()  # nothing that earlier tests left is finalised in the middle of it
+    gc.disable()
     before = signal.signal(signal.SIGINT, handler)
     yield run
     signal.signal(signal.SIGINT, before)
+    gc.enable()
 
 
 def works(seed: int) -> dict[str, Callable[[Any], object]]:

@@ -24,6 +24,8 @@ from .conftest import MODELS, reference
 from .gguf_files import Pack, dequantized_checkpoint, model_config, packer, random_packer, write_gguf
 from .test_reference import assert_same_choice, relative_rms
 
+pytestmark = pytest.mark.slow
+
 NOT_IN_GGUF = {  # llama.cpp has no tensors, or no keys, for what is particular in them
     "gpt_neo", "llama-dynamic", "cohere-qknorm", "phi-qknorm", "stablelm-qknorm", "qwen2-window", "qwen3-window",
     "smollm3-window", "qwen3_moe-mixed", "gpt2-scaled", "olmo2-biases", "gpt_neox-plain", "gemma-biases",

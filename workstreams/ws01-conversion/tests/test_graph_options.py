@@ -24,6 +24,8 @@ from .conftest import reference
 from .test_package import functions_of, histogram
 from .test_reference import assert_same_choice, relative_rms
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 
 

@@ -65,6 +65,7 @@ def test_decomposed_attention_equals_the_op(converted: Callable[..., Path], name
     assert relative_rms(parts, op) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_fp16_arithmetic_stays_close_and_finite(converted: Callable[..., Path], name: str) -> None:
     """Every op's result rounded to fp16, as a device would: no overflow, and logits near the exact ones.

@@ -20,6 +20,8 @@ from lilims.runtime import load
 
 from .test_package import SPEC, WEIGHTS
 
+pytestmark = pytest.mark.slow
+
 SMALL = GraphOptions(prefill_chunk=16)
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),

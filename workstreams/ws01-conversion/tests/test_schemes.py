@@ -21,6 +21,8 @@ from .conftest import reference
 from .test_convert import rewrite
 from .test_reference import relative_rms
 
+pytestmark = pytest.mark.slow
+
 SCHEMES = (
     "int4-search", "int4-g16", "int4-channel", "int4-asym", "int4-asym-channel-search", "int8-asym", "int8-channel",
     "int8-asym-channel", "lut2-r4", "lut3", "lut4-r8", "lut6-r16", "lut8",

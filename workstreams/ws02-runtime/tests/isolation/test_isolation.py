@@ -5,7 +5,6 @@ Core ML is a stand-in here: what its death looks like to the parent is the same.
 
 from __future__ import annotations
 
-import _thread
 import gc
 import os
 import signal
@@ -213,16 +212,15 @@ def test_an_interrupt_leaves_the_pipe_whole(host: IsolationHost, executor: Isola
     assert pid is not None
     for _ in range(3):
         os.kill(pid, signal.SIGSTOP)
-        wake = threading.Timer(0.4, os.kill, (pid, signal.SIGCONT))
-        interrupt = threading.Timer(0.2, _thread.interrupt_main)
-        wake.start()
-        interrupt.start()
+        me = threading.main_thread().ident
+        assert me is not None
+        threading.Timer(0.3, signal.pthread_kill, (me, signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
             decode(executor, state)
+        os.kill(pid, signal.SIGCONT)
         executor.write_state(other, np.full((4, 1, 2, 32), 9, np.float16))
         assert executor.read_state(other, 2)[0, 0, :, 0].tolist() == [9, 9]
         np.testing.assert_array_equal(decode(executor, state), logits_of(mixed([5])))
-        wake.join()
     assert host.pid == pid
 
 

@@ -144,5 +144,5 @@ def _first_overflow(folder: Path) -> str:
 
     from .lint.measure import measure
 
-    measured = measure(folder, read_manifest(folder)).values()
+    measured = measure(folder, read_manifest(folder), decode_only=True).values()
     return next((f"{function}/{op}" for found in measured for function, op in found.overflows.items()), "")

@@ -41,8 +41,13 @@ def random_ids(vocabulary: int, count: int) -> list[int]:
     return [int(token) for token in np.random.default_rng(0).integers(0, vocabulary, count)]
 
 
-def measure(folder: Path, manifest: Manifest, text: str | None = None) -> dict[str, Measured]:
+def measure(
+    folder: Path, manifest: Manifest, text: str | None = None, *, decode_only: bool = False
+) -> dict[str, Measured]:
     """Runs a text, or a few random tokens, through every package of a model; returns what each showed, by its name.
+
+    Args:
+        decode_only: opens one function instead of three. They compute the same of a token.
 
     Raises:
         ContractError, PackageError, UnsupportedError, ExecutionError: the model cannot run here.
@@ -65,6 +70,9 @@ def measure(folder: Path, manifest: Manifest, text: str | None = None) -> dict[s
     whole = not manifest.parts
     executor = open_package(manifest.package) if whole else SplitExecutor(manifest.parts, interfaces, open_package)
     model = Model(folder, manifest, executor)
+    if decode_only:
+        model.step_logits(ids)
+        return found
     steps = min(_STEPS, len(ids) - 1)
     model.step_logits(ids, prefill=len(ids) - steps)
     if "score" in manifest.functions:
