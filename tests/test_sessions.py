@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,30 @@ def interrupt() -> Iterator[Callable[[float, Callable[[], None]], bool]]:
     yield run
     signal.signal(signal.SIGINT, before)
     gc.enable()
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_short_chunks_are_not_padded(folder: Path, precision: Any) -> None:
+    """The portable executor's graph takes any number of tokens; what it computes is what padding would have given."""
+    model = load(folder, executor="portable", precision=precision, threads=1)
+    shape = model.session()._shape
+    assert not shape.padded
+    for size in (2, 3, 7, 20, 31):
+        ids, sessions = ids_of(size, size), (model.session(), model.session())
+        sessions[1]._shape = sessions[1]._window.shape = sessions[1]._window.inputs._shape = replace(shape, padded=True)
+        for turn in (ids, ids[::-1]):
+            short, padded = (session.append(turn) for session in sessions)
+            np.testing.assert_allclose(short, padded, rtol=1e-4, atol=1e-4, err_msg=f"{size} tokens")
+        for session in sessions:
+            session.rewind(size)
+        short, padded = (np.concatenate(list(session.score(ids))) for session in sessions)
+        assert short.shape == padded.shape == (size, model.vocab_size)
+        np.testing.assert_allclose(short, padded, rtol=1e-4, atol=1e-4, err_msg=f"{size} tokens scored")
+
+
+def test_graphs_that_check_every_result_take_whole_chunks(folder: Path) -> None:
+    model = load(folder, executor="portable", precision="fp16", threads=1)
+    assert model.session()._shape.padded
 
 
 def works(seed: int) -> dict[str, Callable[[Any], object]]:

@@ -59,6 +59,7 @@ class FakeExecutor:
     answer: Answer = mixed
     name: ExecutorName = "portable"
     warms_up: bool = False
+    pads: bool = True
     calls: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
     states: int = 0

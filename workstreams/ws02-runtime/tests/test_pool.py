@@ -214,9 +214,14 @@ def test_threads(model: Model, folder: Path) -> None:
         for thread in threads:
             thread.join()
         assert failures == []
-        assert pool.statistics.paged_in > 0
         with pool.use("0") as session:
             assert sorted(session.tokens) == sorted(n * 10 + step for n in (0, 3) for step in range(10))
+        for number in range(4):
+            with pool.use(f"own {number}") as session:
+                assert session.tokens == list(range(10))
+        with pool.use("1") as session:
+            assert len(session.tokens) == 10
+        assert pool.statistics.paged_in > 0  # six were asked for since then, and four fit
 
 
 def test_a_thread_waits_for_a_session_in_use(model: Model, folder: Path) -> None:

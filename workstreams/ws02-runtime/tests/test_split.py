@@ -34,6 +34,7 @@ class Package:
     shares: bool
     name: ExecutorName = "portable"
     warms_up: bool = False
+    pads: bool = True
     fed: list[list[str]] = field(default_factory=list)
     adopted: int = 0
 
@@ -159,6 +160,7 @@ class Rows:
     shares: bool
     name: ExecutorName = "portable"
     warms_up: bool = False
+    pads: bool = True
 
     def make_state(self) -> NDArray[np.float16]:
         return np.zeros((2 * self.layers, 1, 4, 2), np.float16)

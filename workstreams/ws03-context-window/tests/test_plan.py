@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -72,13 +74,16 @@ def expected(shape: DecoderShape, call: Call, ids: list[int]) -> dict[str, np.nd
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("logits", ["last", "all"])
-def test_a_session_gets_the_inputs_of_the_contract(shape: DecoderShape, logits: str) -> None:
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "any-count"])
+def test_a_session_gets_the_inputs_of_the_contract(shape: DecoderShape, logits: str, padded: bool) -> None:
+    shape = replace(shape, padded=padded)
     held, position = filled(shape), 0
     steps = StepInputs(shape, held)
     for turn in [6, 1, 1, 1, 5, 2, 1, 4, 1, 1, 9]:
         ids = list(range(100 + position, 100 + position + turn))
         for call in plan_calls(turn, position=position, shape=shape, need_logits_of=logits):  # type: ignore[arg-type]
             part = ids[call.chunk.slot - position :][: call.chunk.count]
+            assert call.chunk.size == (shape.functions[call.function] if padded else len(part))
             got, want = steps.build(call, part), expected(shape, call, part)
             assert got.keys() == want.keys()
             for name, value in want.items():
@@ -118,6 +123,12 @@ def test_the_dict_is_new_and_the_arrays_of_decoding_are_not() -> None:
 def test_tokens_that_are_not_the_calls_are_refused(call: Call, ids: list[int]) -> None:
     with pytest.raises(ValueError, match="are not the"):
         StepInputs(GEMMA, filled(GEMMA)).build(call, ids)
+
+
+def test_no_call_has_more_tokens_than_its_function() -> None:
+    shape = replace(GEMMA, padded=False)
+    with pytest.raises(ValueError, match="are not the"):
+        StepInputs(shape, filled(shape)).build(Call("prefill", Chunk(0, 5, 5)), [1, 2, 3, 4, 5])
 
 
 @pytest.mark.parametrize(

@@ -271,16 +271,15 @@ def test_what_chooses_the_places() -> None:
 
 def test_places_that_a_mask_shows_are_used() -> None:
     """A ring over the cache shows places behind the slot; a query that sees nothing spreads over all of them."""
-    prefix = Prefix("cache", 2, "slot", 2, ("mask",), 20)
     mask = np.full((1, 1, 2, 20), -1e4, np.float32)
     mask[..., :6] = 0
-    assert places_needed(prefix, 4, [mask], 20) == 6
+    assert places_needed(2, 4, [mask], 20) == 6
     mask[0, 0, 1, 11] = -50
-    assert places_needed(prefix, 4, [mask], 20) == 12
-    assert places_needed(prefix, 19, [mask], 20) == 20
-    assert places_needed(prefix, -1, [mask], 20) == 20
+    assert places_needed(2, 4, [mask], 20) == 12
+    assert places_needed(2, 19, [mask], 20) == 20
+    assert places_needed(2, -1, [mask], 20) == 20
     mask[0, 0, 0] = -1e4
-    assert places_needed(prefix, 4, [mask], 20) == 20
+    assert places_needed(2, 4, [mask], 20) == 20
 
 
 def test_masks_are_cut_and_continued() -> None:

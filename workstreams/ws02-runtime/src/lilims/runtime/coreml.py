@@ -83,6 +83,7 @@ class CoreMLExecutor:
 
     name: ExecutorName = "coreml"
     warms_up = True
+    pads = True
 
     def __init__(self, package: Path, *, identity: str, compute_units: str) -> None:
         import coremltools

@@ -62,6 +62,10 @@ class Executor(Protocol):
     def warms_up(self) -> bool:
         """Whether the first prediction of a function does work that a user should not have to wait for."""
 
+    @property
+    def pads(self) -> bool:
+        """Whether a call must have as many tokens as its function; if not, it may have fewer."""
+
     def function(self, name: str) -> ExecutorFunction:
         """The function of that name.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -114,7 +115,8 @@ class Model:
             policy: what happens when it is full: "error", "rolling", "sinks", "shift", or a `ContextPolicy`.
         """
         chosen = ContextPolicy.named(policy) if isinstance(policy, str) else policy
-        return Session(self._executor, self.shape, self.vocab_size, self._embedding, policy=chosen)
+        shape = replace(self.shape, padded=self._executor.pads)
+        return Session(self._executor, shape, self.vocab_size, self._embedding, policy=chosen)
 
     def generate(
         self,

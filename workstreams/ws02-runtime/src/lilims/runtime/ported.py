@@ -54,7 +54,16 @@ class PortableExecutor:
         self._identity = identity
         self._trace: tuple[Path, Path] | None = None  # where it goes, what the profiles until then are called
         self._models: dict[str, MLModel] = {}
+        self._pads: bool | None = None
         self._loading = threading.Lock()
+
+    @property
+    def pads(self) -> bool:
+        """Whether some function takes no fewer tokens than it has. They are read for it, but not opened."""
+        if self._pads is None:
+            names = self._load(None).function_names
+            self._pads = not all(self._model(name, skip_model_load=True).any_count for name in names)
+        return self._pads
 
     def function(self, name: str) -> ExecutorFunction:
         return self._load(name)
@@ -117,20 +126,20 @@ class PortableExecutor:
         return path
 
     def _load(self, name: str | None) -> MLModel:
-        from .portable.model import MLModel
-
         with self._loading:
             if name is None:  # a state needs the description only
-                return MLModel(
-                    self._package, skip_model_load=True, precision=self._precision, threads=self._threads,
-                    cache=self._cache(),
-                )  # fmt: skip
+                return self._model(None, skip_model_load=True)
             if name not in self._models:
-                self._models[name] = MLModel(
-                    self._package, function_name=name, precision=self._precision, threads=self._threads,
-                    cache=self._cache(), trace=self._trace[1] if self._trace else None,
-                )  # fmt: skip
+                self._models[name] = self._model(name, skip_model_load=False)
             return self._models[name]
+
+    def _model(self, name: str | None, *, skip_model_load: bool) -> MLModel:
+        from .portable.model import MLModel
+
+        return MLModel(
+            self._package, name, skip_model_load=skip_model_load, precision=self._precision, threads=self._threads,
+            cache=self._cache(), trace=self._trace[1] if self._trace else None, any_count=name is not None,
+        )  # fmt: skip
 
     def _cache(self) -> Cache | None:
         from .portable.cache import settings_cache

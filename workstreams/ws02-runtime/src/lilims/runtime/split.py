@@ -121,6 +121,10 @@ class SplitExecutor:
     def warms_up(self) -> bool:
         return self._executor(self._parts[0].package).warms_up
 
+    @property
+    def pads(self) -> bool:
+        return any(self._executor(part.package).pads for part in self._parts)
+
     def function(self, name: str) -> ExecutorFunction:
         with self._loading:
             if name not in self._functions:

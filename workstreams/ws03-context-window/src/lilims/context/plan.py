@@ -38,6 +38,7 @@ class DecoderShape:
         local_window: the window of the layers that read `local_attention_mask`, if there are such layers.
         mask_value: what hides a row.
         padding: a real token id, put behind the last token of a padded chunk.
+        padded: whether a call has as many tokens as its function; False where it may have fewer, and nothing is padded.
     """
 
     context: int
@@ -51,6 +52,7 @@ class DecoderShape:
     local_window: int | None = None
     mask_value: float = MASK_VALUE
     padding: int = 0
+    padded: bool = True
 
     def __post_init__(self) -> None:
         if not self.functions or min(self.functions.values()) < 1:
@@ -130,6 +132,7 @@ def plan_calls(
         slot = ring_row(position, shape.rows, keep or 0)
         size = shape.functions[name]
         alone = need_logits_of == "last" and position + 1 == end and "decode" in shape.functions
+        size = size if shape.padded else min(size, end - position)
         function, size = ("decode", 1) if alone or slot + size > shape.rows else (name, size)
         chunk = Chunk(slot, min(size, end - position), size, position)
         calls.append(Call(shape.variant(function, min(chunk.end, shape.rows)), chunk))
@@ -189,7 +192,8 @@ class StepInputs:
             ValueError: `ids` has not the chunk's count of tokens, or the function another size.
         """
         chunk = call.chunk
-        if len(ids) != chunk.count or self._shape.functions.get(call.function) != chunk.size:
+        most = self._shape.functions.get(call.function, 0)
+        if len(ids) != chunk.count or (chunk.size != most if self._shape.padded else not 1 <= chunk.size <= most):
             raise ValueError(f"{len(ids)} tokens are not the {chunk} of {call.function!r}")
         rows = self._shape.rows_read(call.function)
         inputs = self._one(call, int(ids[0]), rows) if chunk.size == 1 else self._many(call, ids, rows)

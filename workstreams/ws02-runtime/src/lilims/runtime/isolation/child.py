@@ -5,6 +5,7 @@ Knows executors and the requests below. Must not know sessions, tokens or the pa
 
     hello                                        the protocol's version, and how many states there are
     open     package, arguments                  opens a package; answers with warms_up
+    pads     package                             answers with pads
     load     package, function
     make     package, state                      a new state under that number
     adopt    package, state, own                 `own` becomes a state of this package that holds what `state` holds
@@ -49,6 +50,7 @@ class Server:
         self._requests: dict[str, Callable[[Header, Arrays], _Answer]] = {
             "hello": self._hello,
             "open": self._open,
+            "pads": self._pads,
             "load": self._load,
             "make": self._make,
             "adopt": self._adopt,
@@ -77,6 +79,9 @@ class Server:
         executor = open_executor(package, identity=lambda: str(identity), **given)
         self._packages[header["package"]] = executor
         return {"warms_up": executor.warms_up}, {}
+
+    def _pads(self, header: Header, arrays: Arrays) -> _Answer:
+        return {"pads": self._packages[header["package"]].pads}, {}
 
     def _load(self, header: Header, arrays: Arrays) -> _Answer:
         self._packages[header["package"]].function(header["function"])

@@ -189,6 +189,7 @@ class IsolatedPackage:
         self._number = number
         self._arguments = arguments
         self._opened_in = -1  # generation
+        self._pads: bool | None = None
         self._loaded: dict[str, bool] = {}  # functions of that generation, and whether they have run
 
     def ready(self) -> None:
@@ -198,6 +199,19 @@ class IsolatedPackage:
                 reply = self._ask("open", arguments=self._arguments, timeout=self._host.timeouts.load)
                 self.warms_up = bool(reply[0].get("warms_up"))
                 self._opened_in, self._loaded = self._host.generation, {}
+
+    @property
+    def pads(self) -> bool:
+        """As `Executor.pads`.
+
+        Raises:
+            StateLostError: the child is gone.
+        """
+        with self._host.turn:
+            if self._pads is None:
+                self.ready()
+                self._pads = bool(self._ask("pads", timeout=self._host.timeouts.load)[0].get("pads", True))
+            return self._pads
 
     def function(self, name: str) -> IsolatedFunction:
         with self._host.turn:
@@ -285,6 +299,7 @@ _TASKS = {
     "open": "open the package",
     "predict": "run",
     "load": "load",
+    "pads": "read the functions",
     "read": "read a state",
     "write": "write a state",
 }

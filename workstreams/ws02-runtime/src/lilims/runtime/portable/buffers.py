@@ -20,7 +20,6 @@ from lilims.core.errors import ExecutionError, UnsupportedError
 from .compiler import Slot
 from .lowering.scope import ONNX_DTYPES
 from .program import Array, TensorType
-from .sharing.prefix import Prefix
 
 __all__ = ["StateBuffers", "fit_mask", "places_needed"]
 
@@ -153,10 +152,13 @@ def _rounded(places: int) -> int:
     return -(-places // _STEP) * _STEP
 
 
-def places_needed(prefix: Prefix, slot: int, masks: list[NDArray[Any]], total: int) -> int:
-    """The places that a call reads and writes: all of them, unless its masks hide those behind it for every query."""
-    need = slot + prefix.count
-    if not 0 <= slot <= total - prefix.count:
+def places_needed(count: int, slot: int, masks: list[NDArray[Any]], total: int) -> int:
+    """The places that a call of `count` tokens reads and writes.
+
+    They are all that there are, unless its masks hide those behind it for every query.
+    """
+    need = slot + count
+    if not 0 <= slot <= total - count:
         return total
     for mask in masks:
         behind = mask[..., need:]

@@ -6,7 +6,7 @@ Knows feature descriptions and numpy. Must not know programs' insides, graphs or
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +105,11 @@ class InputFeature:
             return " or ".join(str(list(shape)) for shape in self.shapes)
         sizes = [str(low) if low == high else f"{low}..{'' if high is None else high}" for low, high in self.ranges]
         return f"[{', '.join(sizes)}]"
+
+    def up_to(self, graph: TensorType) -> InputFeature:
+        """The same with any size from 1 on along the axes that a graph leaves open."""
+        pairs = zip(self.ranges, graph.shape, strict=True)
+        return replace(self, ranges=tuple((1, bounds[1]) if size is None else bounds for bounds, size in pairs))
 
     def _error(self, message: str) -> UsageError:
         return UsageError(f"the input {self.name!r} {message}")

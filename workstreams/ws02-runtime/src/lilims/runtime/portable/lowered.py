@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from .compiler import Graph, compile_function
 from .fusion import fuse
 from .lowering.scope import Precision
-from .program import Function
+from .program import Array, Function, TensorType
 from .sharing.family import Family, Member, families
 from .sharing.prefix import Prefix, free_rows
 
@@ -31,6 +31,22 @@ class Call:
     every: dict[str, int] = field(default_factory=dict)
     prefix: Prefix | None = None
     ops: dict[str, str] = field(default_factory=dict)
+
+    def tokens(self, feeds: Mapping[str, Array]) -> int:
+        """How many tokens a call has: its masks [1, 1, S, R] tell."""
+        assert self.prefix is not None
+        return int(feeds[self.prefix.masks[0]].shape[-2])
+
+    def takes_any_count(self, inputs: Mapping[str, TensorType]) -> bool:
+        """Whether a call may have fewer tokens than the function: the graph leaves their number open.
+
+        Args:
+            inputs: the graph's.
+        """
+        prefix = self.prefix
+        if prefix is None or not prefix.masks or any(count != prefix.count for count in self.every.values()):
+            return False
+        return all(inputs[name].shape[-2] is None for name in prefix.masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +75,12 @@ class Group:
         Raises:
             UnsupportedOpError, PackageError: as `compile_function`.
         """
-        calls = {name: self._call(name, member) for name, member in self.family.members.items()}
-        return Lowered(compile_function(self.family.function, precision), calls, self.family.function)
+        return Lowered(compile_function(self.family.function, precision), self.calls(), self.family.function)
 
-    def _call(self, name: str, member: Member) -> Call:
-        return Call(member.every, self.prefixes[name], member.ops)
+    def calls(self) -> dict[str, Call]:
+        """How each function is called."""
+        members = self.family.members.items()
+        return {name: Call(member.every, self.prefixes[name], member.ops) for name, member in members}
 
 
 def group(functions: Mapping[str, Function], precision: Precision, *, fused: bool = True) -> list[Group]:

@@ -6,6 +6,7 @@ Knows what a user calls. Must not know protobuf fields, lowerings or ONNX Runtim
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,10 @@ class MLModel:
         fused: False runs the plain graph, op by op, which is what fusions are compared with.
         cache: where graphs and the weights in the kernels' own layout are kept between processes; None keeps nothing.
         trace: what the names of ONNX Runtime's profiles begin with; None profiles nothing. See `end_trace`.
+        any_count: take fewer tokens than a decoder's function has, where its graph leaves their number open.
 
     Attributes:
+        any_count: whether that is so.
         overflows: after a prediction with "fp16", names of the ops whose results are not finite although their
             inputs are.
 
@@ -133,6 +136,7 @@ class MLModel:
         fused: bool = True,
         cache: Cache | None = None,
         trace: Path | None = None,
+        any_count: bool = False,
     ) -> None:
         if precision not in _PRECISIONS:
             raise UsageError(f"unknown precision {precision!r}", hint=f"use one of {', '.join(_PRECISIONS)}")
@@ -150,6 +154,11 @@ class MLModel:
         self.overflows: list[str] = []
         self.underflows: dict[str, float] = {}
         self._interface = read_interface(self._package.spec, self._function)
+        free = opened.free_inputs(self.function_name) if any_count else {}
+        self.any_count = bool(free)
+        if free:
+            inputs = {name: feature.up_to(free[name]) for name, feature in self._interface.inputs.items()}
+            self._interface = replace(self._interface, inputs=inputs)
         self._runnable: Runnable | None = None
         if not skip_model_load:
             self._load()
@@ -238,6 +247,11 @@ class MLModel:
         copy = type(self._package.spec)()
         copy.CopyFrom(self._package.spec)
         return copy
+
+    @property
+    def function_names(self) -> tuple[str, ...]:
+        """The functions of the package."""
+        return tuple(self._runnables.functions)
 
     @property
     def package_path(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from .compiler import Plan
 from .lowered import Call, Group, group
 from .lowering.scope import Precision
 from .package import Package
-from .program import Function, Op, Program
+from .program import Function, Op, Program, TensorType
 from .reader import read_program
 from .session import Executable, return_freed_memory
 
@@ -113,6 +113,28 @@ class Runnables:
     @property
     def default_function(self) -> str:
         return self._opened.program.default_function if self._entry is None else read_functions(self._entry.body)[1]
+
+    def free_inputs(self, name: str) -> Mapping[str, TensorType]:
+        """The inputs of a function's graph where a call may have fewer tokens than the function; else none.
+
+        Raises:
+            PackageError: the program contradicts itself.
+        """
+        with self._loading:
+            for inputs, calls in self._calls():
+                if name in calls and calls[name].takes_any_count(inputs):
+                    return inputs
+        return {}
+
+    def _calls(self) -> Iterator[tuple[dict[str, TensorType], Mapping[str, Call]]]:
+        """The inputs and calls of every graph; none is opened or lowered."""
+        if self._entry is not None:
+            for plan, calls, _, _ in read_graphs(self._entry.body):
+                yield {name: tensor for name, (_, tensor) in plan.inputs.items()}, calls
+            return
+        for found in self._grouped():
+            values = {value.name: value.type for value in found.family.function.inputs}
+            yield {name: tensor for name, tensor in values.items() if isinstance(tensor, TensorType)}, found.calls()
 
     def runnable(self, name: str) -> Runnable:
         """A function by name.

@@ -82,16 +82,18 @@ class Executable:
         Raises:
             ExecutionError: a node failed.
         """
-        feeds = {**feeds, **{name: np.arange(count, dtype=np.int32) for name, count in call.every.items()}}
+        tokens = call.tokens(feeds) if call.prefix is not None else None
+        every = {name: np.arange(tokens or count, dtype=np.int32) for name, count in call.every.items()}
+        feeds = {**feeds, **every}
         try:
             if states is None or not self._slots:
                 found = self._session.run(self._results, self._named(feeds))
             else:
                 with states.lock:
-                    if call.prefix is not None:
-                        feeds = _reserved(feeds, states, call)
+                    if tokens is not None:
+                        feeds = _reserved(feeds, states, call, tokens)
                     # What many tokens need differs with the cache's length: kept, it would add up.
-                    many = call.prefix is not None and call.prefix.count > 1
+                    many = tokens is not None and tokens > 1
                     found = self._run_bound(self._named(feeds), states, self._shrinking if many else None)
         except LilimsError:
             raise
@@ -138,13 +140,13 @@ class Executable:
         return binding
 
 
-def _reserved(feeds: dict[str, Array], states: StateBuffers, call: Call) -> dict[str, Array]:
+def _reserved(feeds: dict[str, Array], states: StateBuffers, call: Call, tokens: int) -> dict[str, Array]:
     """The feeds of a call that sees as many places of its cache as there is room for, once it has enough."""
     prefix = call.prefix
     assert prefix is not None
     masks = {name: feeds[name] for name in prefix.masks}
     total = states.shapes[prefix.state][prefix.axis]
-    needed = places_needed(prefix, int(np.asarray(feeds[prefix.slot]).item()), list(masks.values()), total)
+    needed = places_needed(tokens, int(np.asarray(feeds[prefix.slot]).item()), list(masks.values()), total)
     held = states.reserve(prefix.state, prefix.axis, needed)
     return {**feeds, **{name: fit_mask(mask, held) for name, mask in masks.items()}}
 

@@ -38,7 +38,7 @@ class Prefix:
         state: the state that is kept as rows.
         axis: the axis of its rows' places: [1, heads, R, E] has them at 2.
         slot: the input that says where a call writes.
-        count: how many places it writes there.
+        count: how many places it writes there; fewer where the function is called with fewer tokens.
         masks: inputs whose last axis says of each place whether it is seen.
         width: the places that the masks are about: all of the state's, or those of a bucket.
     """
