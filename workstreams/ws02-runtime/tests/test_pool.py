@@ -237,11 +237,11 @@ def test_a_thread_waits_for_a_session_in_use(model: Model, folder: Path) -> None
         thread = threading.Thread(target=other)
         with pool.use("a") as session:
             thread.start()
-            assert entered.wait(10)
+            assert entered.wait(60)
             thread.join(0.1)
             session.append([7])
             order.append("first is done")
-        thread.join(10)
+        thread.join(60)
     assert order == ["first is done", "other sees [7]"]
 
 

@@ -189,13 +189,13 @@ def test_a_second_thread_is_refused() -> None:
 
     def slow(tokens: object) -> int:
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
         return 5
 
     one = session(FakeExecutor(slow))
     thread = threading.Thread(target=one.append, args=([1],))
     thread.start()
-    entered.wait(10)
+    entered.wait(60)
     for use in (lambda: one.append([2]), one.reset, one.fork, lambda: next(one.score([2])), lambda: one.rewind(1)):
         with pytest.raises(UsageError, match="in use by another thread"):
             use()
