@@ -26,6 +26,7 @@ from lilims.runtime import Model, load
 from lilims.runtime.isolation import FallbackExecutor, IsolationHost, Timeouts
 from lilims.runtime.pool import SessionPool
 from lilims.runtime.saved import load_session, save_session
+from lilims.runtime.speculative import Speculator
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="coremltools 9 has no Windows build: nothing to convert with"
@@ -330,6 +331,23 @@ def test_short_chunks_are_not_padded(folder: Path, precision: Any) -> None:
 def test_graphs_that_check_every_result_take_whole_chunks(folder: Path) -> None:
     model = load(folder, executor="portable", precision="fp16", threads=1)
     assert model.session()._shape.padded
+
+
+@pytest.mark.parametrize("policy", ["error", "rolling", "sinks", "shift"])
+def test_checked_guesses_leave_the_text_alone(model: Model, policy: str) -> None:
+    """Speculative decoding, also where the context is full and tokens are dropped."""
+    prompt, count = ids_of(3, 12), 50 if policy == "error" else 150
+
+    def told(drafter: Speculator | None) -> list[int]:
+        found = model.generate(
+            prompt, session=model.session(policy), max_tokens=count, ignore_eos=True, temperature=0, drafter=drafter
+        )
+        return [token.id for token in found]
+
+    plain = told(None)
+    assert len(plain) == count
+    assert told(Speculator(always=True, most=7)) == plain
+    assert model.stats.drafted_tokens > count / 2 and model.stats.accepted_tokens > 0
 
 
 def works(seed: int) -> dict[str, Callable[[Any], object]]:

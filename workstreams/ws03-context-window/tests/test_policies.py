@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,6 +151,27 @@ def test_rejected_drafts_can_always_be_taken_back(policy: str) -> None:
         toy.run(wrong, "all")
         toy.window.rewind(at)
         same(toy.run([TEXT[at]], "last"), want[at : at + 1], f"token {at}")
+
+
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "any-count"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_is_undoable_costs_nothing_when_it_is_taken_back(policy: str, padded: bool) -> None:
+    """The next token then takes one call, and those that move sinks, as it would have without."""
+    want, shape = expected("plain", policy), replace(SHAPES["plain"], padded=padded)
+    toy, other = (Toy(open_window(shape, POLICIES[policy])) for _ in range(2))
+    drafted = 0
+    for at in range(C + 60 if policy != "error" else C - 1):
+        count = toy.window.undoable
+        wrong = [(token + 1) % VOCAB for token in TEXT[at : at + count]]
+        if wrong:
+            toy.run(wrong, "all")
+            toy.window.rewind(at)
+            drafted += len(wrong)
+        toy.calls.clear(), other.calls.clear()
+        same(toy.run([TEXT[at]], "last"), want[at : at + 1], f"token {at}")
+        other.run([TEXT[at]], "last")
+        assert len(toy.calls) <= len(other.calls), f"token {at}: {toy.calls}"
+    assert drafted > 60
 
 
 @pytest.mark.parametrize("policy", POLICIES)

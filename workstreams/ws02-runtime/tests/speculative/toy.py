@@ -41,6 +41,10 @@ class ToySession:
     def room(self) -> int | None:
         return self.capacity - self.position
 
+    @property
+    def undoable(self) -> int:
+        return self.capacity - self.position
+
     def append(self, ids: Sequence[int]) -> NDArray[np.float32]:
         self.appended += 1
         for token in ids:

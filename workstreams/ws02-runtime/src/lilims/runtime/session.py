@@ -110,6 +110,11 @@ class Session:
         """How many more tokens are taken; None is any number, as a policy makes room."""
         return self._window.room
 
+    @property
+    def undoable(self) -> int:
+        """How many tokens can be written and taken back again, with nothing that has to be run anew then."""
+        return self._window.undoable
+
     def append(self, ids: Sequence[int]) -> Logits:
         """Writes tokens behind those that the session has.
 

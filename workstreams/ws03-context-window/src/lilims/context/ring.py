@@ -74,6 +74,17 @@ class RingWindow(ContextWindow):
         return self.shape.context - self.position if self.policy.kind == "error" else None
 
     @property
+    def undoable(self) -> int:
+        if self.room is not None:
+            return self.room
+        shape, largest = self.shape, max(self.shape.functions.values())
+        left = shape.rows - ring_row(self.position, shape.rows, self._keep)
+        scratch = min(shape.rows - shape.context, largest)
+        if shape.padded and left < largest:  # one by one to the last row; a padded chunk behind them would go too far
+            scratch = min(scratch, left)
+        return min(scratch, self._until_turn(self.position))
+
+    @property
     def rows_used(self) -> int:
         return min(self.position, self.shape.rows)
 

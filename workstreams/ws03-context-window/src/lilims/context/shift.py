@@ -39,6 +39,10 @@ class ShiftWindow(ContextWindow):
         self._rows = 0  # rows that hold tokens
 
     @property
+    def undoable(self) -> int:
+        return max(self.shape.context + self._dropped - self.position, 0)
+
+    @property
     def rows_used(self) -> int:
         return self._rows
 

@@ -76,6 +76,11 @@ class ContextWindow(ABC):
 
     @property
     @abstractmethod
+    def undoable(self) -> int:
+        """How many tokens can be written and taken back, and what the state held before is still there."""
+
+    @property
+    @abstractmethod
     def rows_used(self) -> int:
         """The first rows of the state that matter."""
 

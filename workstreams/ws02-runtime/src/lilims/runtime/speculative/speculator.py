@@ -83,8 +83,7 @@ class Speculator:
                 session then holds no token that was not chosen.
         """
         begun = self._clock()
-        room = session.room
-        wanted = 0 if room is None else min(self._most, room - 1)
+        wanted = min(self._most, session.undoable - 1)
         if wanted > 0 and (self._always or self.pace.pays()):
             proposal = self.propose([*session.tokens, token], sampler, wanted)
             if proposal.ids:
