@@ -22,7 +22,7 @@ from .describe import metadata, parameters
 from .gguf import is_gguf
 from .packages import bytes_of
 from .pipeline import context_of
-from .policy.plan import Plan, make_plan, read_wishes
+from .policy.plan import GGUFForms, Plan, make_plan, read_wishes
 from .policy.profiles import ProfileName
 from .prepare import prepare, tokens_of
 from .shapes import GraphOptions, PackagePlan, Shapes, plan_packages, plan_shapes
@@ -31,7 +31,7 @@ from .sources.checkpoint import require
 from .sources.hub import local
 from .sources.tensor_files import SUFFIXES
 from .spec import DecoderSpec
-from .stored import Palettized, Stored
+from .stored import Indexed, Palettized, Stored
 from .weights.placing import Placed
 from .weights.sizes import place_all
 from .weights.streaming import AHEAD, default_jobs
@@ -107,6 +107,7 @@ def dry_run(
     attention: AttentionForm = "sdpa",
     graph: GraphOptions | None = None,
     jobs: int | None = None,
+    gguf_forms: GGUFForms = "safe",
 ) -> Estimate:
     """What `convert` would make of a checkpoint folder, of which config.json suffices, or of a config file.
 
@@ -116,7 +117,7 @@ def dry_run(
     source, _ = local(source, weights=False)
     for adapter in adapters:
         Adapter(Path(adapter))
-    wishes = read_wishes(quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source))
+    wishes = read_wishes(quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source), forms=gguf_forms)
     keep = None
     if is_gguf(source):  # its header says as much as a config.json
         given = prepare(source)
@@ -271,4 +272,4 @@ def _peak(placed: Mapping[str, Placed], program: int, jobs: int) -> int:
 
 
 def _in_pieces(form: Stored) -> bool:
-    return not (isinstance(form, Palettized) and len(form.table) == 1)
+    return not (isinstance(form, Indexed) or (isinstance(form, Palettized) and len(form.table) == 1))

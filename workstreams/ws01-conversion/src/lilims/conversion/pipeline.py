@@ -30,7 +30,7 @@ from lilims.core.files import new_directory
 from .describe import manifest_of, parameters
 from .fp16_scale import Fp16Scale, choose_scale, factors, read_scale, rescaled
 from .gguf import is_gguf
-from .policy.plan import Plan, make_plan, read_wishes
+from .policy.plan import GGUFForms, Plan, make_plan, read_wishes
 from .policy.profiles import ProfileName
 from .prepare import Prepared, prepare
 from .shapes import GraphOptions, plan_shapes
@@ -72,6 +72,7 @@ def convert(
     attention: AttentionForm = "sdpa",
     graph: GraphOptions | None = None,
     fp16_scale: Fp16Scale = "off",
+    gguf_forms: GGUFForms = "safe",
     jobs: int | None = None,
     resume: bool = False,
     force: bool = False,
@@ -96,6 +97,8 @@ def convert(
         graph: chunk, buckets, embedding and split into packages (`lilims.conversion.GraphOptions`).
         fp16_scale: a power of two up to 1 that the residual stream is multiplied by, with equal logits; "auto" is the
             largest that keeps fp16 from overflowing on random tokens, halved; "off" is 1.
+        gguf_forms: how kept codes are stored: "safe", in one op; "compact", those of IQ4_NL, IQ4_XS and MXFP4 as a
+            table and a scale, in two, which no device has been seen to run (docs/gguf.md).
         jobs: threads that quantise; default is the number of cores, at most 8. The bytes do not depend on it.
         resume: go on from what an interrupted conversion with `resume` has left, and leave such work if interrupted.
         force: replace `out` if it exists.
@@ -114,7 +117,7 @@ def convert(
     scale, out = read_scale(fp16_scale), Path(out)
     model_name = _name(source, name)
     source, hub = local(source)
-    wishes = read_wishes(quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source))
+    wishes = read_wishes(quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source), forms=gguf_forms)
     require_coremltools()
     given = prepare(source, adapters=[Path(folder) for folder in adapters], hub=hub)
     checkpoint, spec = given.checkpoint, given.spec
@@ -126,6 +129,7 @@ def convert(
         trial = partial_of(
             convert, source, adapters=adapters, quantize=quantize, group_size=group_size, recipe=recipe,
             profile=profile, imatrix=imatrix, context=min(context, _MEASURED), attention=attention, jobs=jobs,
+            gguf_forms=gguf_forms,
         )  # fmt: skip
         scale = choose_scale(lambda folder, factor: trial(folder, fp16_scale=factor), out)
     if scale != "off":

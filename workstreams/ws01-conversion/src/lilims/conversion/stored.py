@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Dense", "Palettized", "Quantized", "Stored"]
+__all__ = ["Dense", "Indexed", "Palettized", "Quantized", "Stored"]
 
 
 @dataclass(frozen=True)
@@ -122,4 +122,45 @@ class Palettized:
         return found.reshape(self.indices.shape).astype(np.float32)
 
 
-Stored = Dense | Quantized | Palettized
+@dataclass(frozen=True)
+class Indexed:
+    """A matrix [N, K] as w = table[index] · scale: a constexpr op behind another, which no device has been seen to run.
+
+    Attributes:
+        indices: uint8 [N, K], below 16.
+        table: fp16 [1, 16].
+        scale: fp16 [N, K / group_size].
+    """
+
+    indices: NDArray[np.uint8]
+    table: NDArray[np.float16]
+    scale: NDArray[np.float16]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.indices.shape
+
+    @property
+    def group_size(self) -> int:
+        """Values that share a scale."""
+        return int(self.indices.shape[1] // self.scale.shape[1])
+
+    @property
+    def bits(self) -> float:
+        """Stored bits per element, scales and the table included."""
+        return 4 + 16 * (self.scale.size + self.table.size) / self.indices.size
+
+    @property
+    def label(self) -> str:
+        """The scheme in words, as the manifest has it."""
+        return f"lut4 scaled block {self.group_size}, unverified"
+
+    def dequantize(self) -> NDArray[np.float32]:
+        """table[indices] · scale in float32, [N, K]."""
+        found = self.table[0].astype(np.float32)[self.indices].reshape(*self.scale.shape, self.group_size)
+        found *= self.scale.astype(np.float32)[..., None]
+        values: NDArray[np.float32] = found.reshape(self.indices.shape)
+        return values
+
+
+Stored = Dense | Quantized | Palettized | Indexed

@@ -49,6 +49,13 @@ _EPILOG = "Example: lilims convert ./TinyStories-1M -o tiny --quantize int8"
     help="What the package is for: defaults of scheme, prefill chunk and compute units.",
 )
 @click.option("--imatrix", type=click.Path(path_type=Path), help="Importance matrix of llama.cpp; scales are searched.")
+@click.option(
+    "--gguf-forms",
+    type=click.Choice(["safe", "compact"]),
+    default="safe",
+    show_default=True,
+    help="How a GGUF file's codes are stored; compact: IQ4_NL, IQ4_XS, MXFP4 smaller, unverified on devices.",
+)
 @click.option("--context", type=int, help="Tokens of the KV cache [default: the model's own, at most 8192].")
 @click.option("--adapter", "adapters", type=click.Path(path_type=Path), multiple=True, help="LoRA adapter to merge.")
 @click.option("--name", help="Name of the model [default: the source folder's].")

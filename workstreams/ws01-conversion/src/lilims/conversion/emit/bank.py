@@ -14,7 +14,7 @@ import numpy as np
 from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.mil import types
 
-from ..stored import Dense, Palettized
+from ..stored import Dense, Indexed, Palettized
 from ..weights.placing import Part, Placed
 
 __all__ = ["Bank", "offset_of"]
@@ -91,6 +91,9 @@ class Bank:
             return parts["values"]
         if isinstance(placed.form, Palettized):
             return mb.constexpr_lut_to_dense(indices=parts["indices"], lut=parts["table"], name=name)
+        if isinstance(placed.form, Indexed):
+            values = mb.constexpr_lut_to_dense(indices=parts["indices"], lut=parts["table"], name=f"{name}_values")
+            return mb.constexpr_blockwise_shift_scale(data=values, scale=parts["scale"], name=name)
         return mb.constexpr_blockwise_shift_scale(data=parts.pop("codes"), **parts, name=name)
 
     @staticmethod

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCKS", "BlockType"]
+__all__ = ["BLOCKS", "TABLES", "BlockType", "places"]
 
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.int8] | NDArray[np.uint8]
@@ -100,6 +100,13 @@ def _scale_and_minimum(blocks: Bytes) -> Scales:
 
 _IQ4 = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8)
 _E2M1 = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8)  # doubled
+
+TABLES = {"IQ4_NL": (_IQ4, 2), "MXFP4": (_E2M1, 1), "IQ4_XS": (_IQ4, 8)}  # and the first byte of places
+
+
+def places(blocks: Bytes, label: str) -> Bytes:
+    """The places in its table of a type that has one, uint8 [n, size], below 16."""
+    return _nibbles(blocks[:, TABLES[label][1] :], 16)
 
 
 def _e8m0(blocks: Bytes) -> Scales:

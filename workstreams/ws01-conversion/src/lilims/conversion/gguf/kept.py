@@ -15,7 +15,7 @@ Errors are told in steps: the difference between two neighbouring codes of a gro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,8 +25,8 @@ from lilims.core.errors import CheckpointError, MissingDependencyError
 
 from ..quantize import Scheme, quantize
 from ..sources.safetensors import widened
-from ..stored import Dense, Quantized, Stored
-from .blocks import BLOCKS, BlockType
+from ..stored import Dense, Indexed, Quantized, Stored
+from .blocks import BLOCKS, TABLES, BlockType, places
 from .header import TYPES, TensorEntry
 
 __all__ = ["Kept", "padded_to", "read_values", "survey"]
@@ -51,12 +51,18 @@ class Kept:
         name: its name, for errors.
         form: its codes, or fp16 or int8 values in their stead.
         error_steps: 0 where the form holds the very values; else the most that one may be off by, in steps.
+        compact: codes that are places in a table are stored as such, table and scale in two ops.
     """
 
     entry: TensorEntry
     name: str
     form: Literal["codes", "fp16", "int8"]
     error_steps: float
+    compact: bool = False
+
+    def compacted(self) -> Kept:
+        """The same in the compact form of its type, where there is one."""
+        return replace(self, compact=True) if self.form == "codes" and self.entry.type in TABLES else self
 
     @property
     def lost(self) -> bool:
@@ -68,6 +74,8 @@ class Kept:
         """The scheme that comes to the same form."""
         if self.form == "codes":
             kind = BLOCKS[self.entry.type]
+            if self.compact:
+                return Scheme("lut", 4, group=kind.group, method="kept")
             return Scheme("int", kind.bits, kind.minimum, kind.group, method="kept")
         return Scheme("fp16") if self.form == "fp16" else _INT8
 
@@ -80,7 +88,8 @@ class Kept:
         """
         if self.form == "codes":
             raw = _rows(self.entry, first, last)
-            return _codes(raw if order is None else raw[order], self.entry.type)
+            unpacked = _indices if self.compact else _codes
+            return unpacked(raw if order is None else raw[order], self.entry.type)
         values = read_values(self.entry, self.name, first, last)
         return quantize(values if order is None else values[order], self.scheme, name=self.name)
 
@@ -172,8 +181,11 @@ def padded_to(shape: tuple[int, ...], stored: Stored) -> Stored:
         return stored
     if isinstance(stored, Dense):
         return Dense(np.pad(stored.values, ((0, below), (0, right))))
-    assert isinstance(stored, Quantized) and right % stored.group_size == 0
+    assert isinstance(stored, (Quantized, Indexed)) and right % stored.group_size == 0
     grid = ((0, below), (0, right // stored.group_size))
+    if isinstance(stored, Indexed):  # any place will do: the scale is 0
+        indices = np.pad(stored.indices, ((0, below), (0, right)))
+        return replace(stored, indices=indices, scale=np.pad(stored.scale, grid))
     codes: NDArray[Any] = np.pad(stored.codes, ((0, below), (0, right)))
     return Quantized(
         codes,
@@ -208,6 +220,14 @@ def _codes(raw: NDArray[np.uint8], label: str) -> Quantized:
         codes.reshape(*flat.shape, kind.group)[flat] = 0
     offset = None if offset is None else offset.reshape(rows, -1)
     return Quantized(codes.reshape(rows, -1), scale.reshape(rows, -1), kind.bits, offset)
+
+
+def _indices(raw: NDArray[np.uint8], label: str) -> Indexed:
+    """As `_codes`, of a type whose codes are places in a table."""
+    blocks, rows = _blocks(raw, label), len(raw)
+    scale, _, _ = _grid(*BLOCKS[label].scales(blocks))
+    table = TABLES[label][0].astype(np.float16)[None]
+    return Indexed(places(blocks, label).reshape(rows, -1), table, scale.reshape(rows, -1))
 
 
 def _error(kind: BlockType, blocks: NDArray[np.uint8], scale: Floats, bias: Floats | None) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from ..gguf.kept import Kept
     from .imatrix import Imatrix
 
-__all__ = ["Plan", "Wishes", "make_plan", "read_wishes"]
+__all__ = ["GGUFForms", "Plan", "Wishes", "make_plan", "read_wishes"]
 
 _FP16 = Scheme("fp16")
+GGUFForms = Literal["safe", "compact"]
 _KEEP = Scheme("keep")
 
 
@@ -44,6 +45,7 @@ class Wishes:
     Attributes:
         default: the scheme of matrices that no rule names.
         group_size: that of integer schemes that name no group; the MLP's width is padded to it.
+        compact: codes that are kept take their type's compact form where it has one.
     """
 
     default: Scheme
@@ -51,6 +53,7 @@ class Wishes:
     profile: Profile
     recipe: Recipe | None = None
     imatrix: Imatrix | None = None
+    compact: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def read_wishes(
     imatrix: str | Path | None = None,
     *,
     keep: bool = False,
+    forms: GGUFForms = "safe",
 ) -> Wishes:
     """Checks the options of a conversion that say how tensors are stored, and reads the files that they name.
 
@@ -114,6 +118,7 @@ def read_wishes(
         imatrix: an importance matrix of llama.cpp; scales are then searched for unless a scheme says -rtn.
         keep: the checkpoint has codes. They are kept where neither `quantize` nor the recipe says otherwise, but for
             a profile that wants another form than blocks.
+        forms: safe, or compact: those that are kept take less room in forms that no device has been seen to run.
 
     Raises:
         UsageError: there is no such scheme, group size or profile, or the option has nothing to act on.
@@ -121,6 +126,8 @@ def read_wishes(
     """
     if profile not in get_args(ProfileName):
         raise UsageError(f"--profile must be one of {', '.join(PROFILES)}, not {profile!r}")
+    if forms not in get_args(GGUFForms):
+        raise UsageError(f"--gguf-forms must be safe or compact, not {forms!r}")
     if group_size is not None and group_size not in GROUP_SIZES:
         raise UsageError(f"--group-size must be one of {', '.join(map(str, GROUP_SIZES))}, not {group_size}")
     defaults = PROFILES[profile]
@@ -134,6 +141,12 @@ def read_wishes(
         raise UsageError(
             f"{option} says how to quantise, and the codes of a GGUF file are kept", hint="add --quantize int4, or so"
         )
+    kept_by_rule = found is not None and (found.default == _KEEP or any(r.scheme == _KEEP for r in found.rules))
+    if forms == "compact" and not keep and not kept_by_rule:
+        raise UsageError(
+            "--gguf-forms compact says how to store kept codes, and none are kept",
+            hint="name a GGUF file, and leave --quantize out",
+        )
     try:
         default = _KEEP if keep else parse_scheme(quantize or defaults.quantize, size, method)
     except ValueError as exc:
@@ -143,7 +156,7 @@ def read_wishes(
         from .imatrix import read_imatrix
 
         matrix = read_imatrix(Path(imatrix))
-    return Wishes((found.default if found else None) or default, size, defaults, found, matrix)
+    return Wishes((found.default if found else None) or default, size, defaults, found, matrix, forms == "compact")
 
 
 def make_plan(
@@ -175,6 +188,8 @@ def make_plan(
     if roles and keep is None:
         raise UsageError("'keep' keeps the codes of a GGUF file; this checkpoint has none", hint="choose a scheme")
     kept = {role: keep(names[role]) for role in roles} if keep else {}
+    if wishes.compact:  # the embedding's rows are looked up, perhaps by the host
+        kept = {role: form if role == "embedding" else form.compacted() for role, form in kept.items()}
     for role, form in kept.items():
         if form.lost:
             emit("convert.codes_lost", role=role, source=form.entry.type, scheme=form.form)

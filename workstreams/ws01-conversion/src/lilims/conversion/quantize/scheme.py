@@ -59,6 +59,8 @@ class Scheme:
         """The scheme in the grammar above, nothing left to a default."""
         if self.kind in ("fp16", "keep"):
             return self.kind
+        if self.kind == "lut" and self.group:  # codes that are kept; no text asks for it
+            return f"lut{self.bits}-g{self.group}-{self.method}"
         if self.kind == "lut":
             return f"lut{self.bits}" + (f"-r{self.rows}" if self.rows else "")
         spread = f"-g{self.group}" if self.group else "-channel"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..stored import Dense, Palettized, Stored
+from ..stored import Dense, Indexed, Palettized, Stored
 from .weight_file import WeightFile
 
 __all__ = ["Part", "Placed", "outline", "parts_of", "place"]
@@ -53,6 +53,9 @@ def parts_of(stored: Stored) -> dict[str, tuple[str, NDArray[Any]]]:
     if isinstance(stored, Palettized):
         indices = (f"uint{stored.index_bits}", stored.indices)
         return {"indices": indices, "table": ("fp16", stored.table[:, None, :, None])}
+    if isinstance(stored, Indexed):
+        table = ("fp16", stored.table[:, None, :, None])
+        return {"indices": ("uint4", stored.indices), "table": table, "scale": ("fp16", stored.scale)}
     kind = "int" if stored.codes.dtype.kind == "i" else "uint"
     found = {"codes": (f"{kind}{stored.code_bits}", stored.codes), "scale": ("fp16", stored.scale)}
     return found if stored.offset is None else {**found, "offset": ("fp16", stored.offset)}

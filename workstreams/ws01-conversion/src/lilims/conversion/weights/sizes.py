@@ -21,7 +21,7 @@ from ..policy.plan import Plan
 from ..quantize import Scheme
 from ..shapes import Shapes
 from ..spec import DecoderSpec
-from ..stored import Dense, Palettized, Quantized, Stored
+from ..stored import Dense, Indexed, Palettized, Quantized, Stored
 from .placing import Placed, place
 from .tensors import padded
 from .weight_file import WeightFile
@@ -41,6 +41,9 @@ def form_of(scheme: Scheme, shape: tuple[int, ...]) -> Stored:
     if taken.kind == "fp16":
         return Dense(empty(np.float16, *shape))
     rows, width = shape
+    if taken.kind == "lut" and taken.group is not None:
+        scale = empty(np.float16, rows, width // taken.group)
+        return Indexed(empty(np.uint8, rows, width), empty(np.float16, 1, 16), scale)
     if taken.kind == "lut":
         tables = empty(np.float16, rows // (taken.rows or rows), 1 << taken.bits)
         return Palettized(empty(np.uint8, rows, width), tables, taken.bits)
