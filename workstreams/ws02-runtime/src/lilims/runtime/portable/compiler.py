@@ -16,7 +16,7 @@ A fusion may keep a state as rows: the state "<name>[<i>]" is row i of its first
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,11 +28,13 @@ from lilims.core.errors import PackageError, UnsupportedError
 
 from .lowering import ops  # noqa: F401  (fills LOWERINGS)
 from .lowering.scope import ONNX_DTYPES, Deferred, Precision, Scope, to_initializer
-from .program import Function, Op, StateType, TensorType, Value
+from .program import DictType, Function, Op, StateType, TensorType, Value
 
 __all__ = ["Graph", "Plan", "Slot", "compile_function", "state_slot"]
 
-_OPSETS = {"": 24, "com.microsoft": 1}
+_OPSETS = {"": 24, "ai.onnx.ml": 1, "com.microsoft": 1}
+# The last opset for which ONNX Runtime has kernels of these: a graph that uses one is of that opset.
+_LAST = {"Multinomial": 21, "RandomNormalLike": 21, "RandomUniformLike": 21}
 _IR_VERSION = 11
 _INLINE = 1024  # bytes: larger initializers stay outside the model, so that it is small and the weights are not copied
 
@@ -104,11 +106,15 @@ def compile_function(function: Function, precision: Precision = "exact") -> Grap
     graph_outputs: list[onnx.ValueInfoProto] = []
     outputs = {}
     for output in function.outputs:
-        tensor = _tensor(Value(output, scope.types[output]) if output in scope.types else None, function)
+        found = scope.types.get(output)
         name = f"out:{output}"
-        outputs[output] = (name, tensor)
+        if isinstance(found, DictType):  # ONNX Runtime gives it as it is
+            graph_outputs.append(_dictionary(name, found))
+            found = found.value
+        else:
+            graph_outputs.append(_info(name, _tensor(found and Value(output, found), function), shaped=False))
+        outputs[output] = (name, _tensor(found and Value(output, found), function))
         _output(scope, _newest(scope, output), name)
-        graph_outputs.append(_info(name, tensor, shaped=False))
     slots = tuple(_slots(scope, graph_inputs, graph_outputs))
     if scope.rounded:
         graph_outputs += [_overflow(scope), _underflow(scope)]
@@ -153,6 +159,13 @@ def _info(name: str, tensor: TensorType, *, shaped: bool = True) -> onnx.ValueIn
     return helper.make_tensor_value_info(name, dtype, shape if shaped else None)
 
 
+def _dictionary(name: str, found: DictType) -> onnx.ValueInfoProto:
+    """An output that is a dictionary; `ZipMap` gives one for each row, in a sequence."""
+    key = onnx.TensorProto.STRING if found.key.dtype == "string" else onnx.TensorProto.INT64
+    element = helper.make_map_type_proto(key, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, []))
+    return helper.make_value_info(name, helper.make_sequence_type_proto(element))
+
+
 def _output(scope: Scope, value: str, name: str) -> None:
     """An output is a copy: two outputs may be one value, and an output may be an input."""
     scope.nodes.append(helper.make_node("Identity", [value], [name]))
@@ -161,7 +174,7 @@ def _output(scope: Scope, value: str, name: str) -> None:
 def _slots(
     scope: Scope, graph_inputs: list[onnx.ValueInfoProto], graph_outputs: list[onnx.ValueInfoProto]
 ) -> Iterable[Slot]:
-    read = {name for node in scope.nodes for name in node.input}
+    read = {name for node in _nodes(scope.nodes) for name in node.input}
     for key, newest in list(scope.states.items()):
         state, row = state_slot(key)
         declared = scope.types[state]
@@ -178,6 +191,14 @@ def _slots(
                 _output(scope, newest, after)
             graph_outputs.append(_info(after, tensor, shaped=False))
         yield Slot(state, row, before if before in read else "", after if newest != before else None)
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Nodes, and those of their bodies."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from _nodes(attribute.g.node)
 
 
 def _overflow(scope: Scope) -> onnx.ValueInfoProto:
@@ -219,7 +240,8 @@ def _assemble(
             weights[name] = Deferred(array.dtype, array.shape, partial(np.ascontiguousarray, array))
             initializers.append(_external(name, weights[name]))
     graph = helper.make_graph(scope.nodes, scope.function.name, inputs, outputs, initializers)
-    opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS.items()]
+    newest = min([_OPSETS[""], *(_LAST.get(node.op_type, _OPSETS[""]) for node in _nodes(scope.nodes))])
+    opsets = [helper.make_opsetid(domain, version) for domain, version in {**_OPSETS, "": newest}.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="lilims"), weights
 
 

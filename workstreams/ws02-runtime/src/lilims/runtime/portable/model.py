@@ -194,7 +194,7 @@ class MLModel:
             shares = zip(runnable.plan.checked, checks[1], strict=True)
             found = {runnable.own_name(op): float(share) for op, share in shares if share > 0}
             self.underflows = {name: share for name, share in found.items() if name is not None}
-        return {name: np.atleast_1d(result) for name, result in zip(runnable.plan.outputs, results, strict=True)}
+        return {name: _given(result) for name, result in zip(runnable.plan.outputs, results, strict=True)}
 
     def make_state(self) -> MLState:
         """New states for this package's functions, all zeros."""
@@ -291,6 +291,14 @@ class MLModel:
 
     def __repr__(self) -> str:
         return f"MLModel({self.package_path!r}, function_name={self.function_name!r}, precision={self.precision!r})"
+
+
+def _given(result: Any) -> Any:
+    """A result as `predict` gives it: a classifier's dictionary, its label as a str, or an array."""
+    if isinstance(result, list):
+        return result[0]
+    label = isinstance(result, str) or result.dtype == np.object_
+    return result if isinstance(result, str) else result.item() if label and not result.ndim else np.atleast_1d(result)
 
 
 def _overflows(runnable: Runnable, values: Array, inputs: Mapping[str, Array]) -> list[str]:

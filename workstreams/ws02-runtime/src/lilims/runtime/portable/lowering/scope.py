@@ -10,8 +10,9 @@ to an fp16 state round in every precision, by `round_fp16`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
 from math import prod
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from onnx import helper, numpy_helper
 
 from lilims.core.errors import PackageError, UnsupportedOpError
 
-from ..program import MALFORMED, Array, Constant, Function, Op, Ref, StateType, TensorType, ValueType
+from ..program import MALFORMED, Array, Constant, Function, ListType, Op, Ref, StateType, TensorType, ValueType
 
 __all__ = ["LOWERINGS", "ONNX_DTYPES", "Deferred", "Lowering", "Precision", "Scope", "lowers"]
 
@@ -83,7 +84,9 @@ class Scope:
     constants: dict[str, Constant] = field(default_factory=dict)  # MIL value -> literal
     states: dict[str, str] = field(default_factory=dict)  # MIL state -> ONNX value that holds its newest content
     rounded: list[tuple[Op, str, str]] = field(default_factory=list)  # op, its result before and after rounding
-    _counter: int = 0
+    literals: dict[int, str] = field(default_factory=dict)  # id of a constant that is there as an initializer -> name
+    nested: bool = False  # whether this is the body of an op
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     # -- arguments of an op ------------------------------------------------------------------------------------
 
@@ -100,7 +103,7 @@ class Scope:
         arguments = op.inputs.get(key)
         if not arguments:
             raise PackageError(f"op {op.type} lacks its input {key!r}", where=op.name)
-        return [self._argument(argument) for argument in arguments]
+        return [self.value(argument) for argument in arguments]
 
     def type(self, op: Op, key: str) -> TensorType:
         """The MIL type of the op's input `key`."""
@@ -112,6 +115,8 @@ class Scope:
         found = argument.type if isinstance(argument, Constant) else self.types[argument.name]
         if isinstance(found, StateType):
             return found.tensor
+        if isinstance(found, ListType):  # a tensor that holds its elements one after the other
+            return TensorType(found.element.dtype, (None, *found.element.shape))
         if not isinstance(found, TensorType):
             raise UnsupportedOpError(
                 f"op {op.type} ({self.function.opset}) has an input {key!r} that is no tensor",
@@ -166,13 +171,17 @@ class Scope:
             )
         return self.constants[argument.name]
 
-    def _argument(self, argument: Ref | Constant) -> str:
+    def value(self, argument: Ref | Constant) -> str:
+        """The ONNX value of an argument."""
         if isinstance(argument, Ref):
             if argument.name in self.names:
                 return self.names[argument.name]
             if argument.name not in self.constants:
                 raise PackageError(f"value {argument.name!r} is used before it is computed", where=self.function.name)
-            self.names[argument.name] = self.literal(self.constants[argument.name])
+            constant = self.constants[argument.name]
+            if id(constant) not in self.literals:
+                self.literals[id(constant)] = self.literal(constant)
+            self.names[argument.name] = self.literals[id(constant)]
             return self.names[argument.name]
         return self.literal(argument)
 
@@ -247,8 +256,15 @@ class Scope:
 
     def fresh(self, stem: str) -> str:
         """A name that no other value of this graph has."""
-        self._counter += 1
-        return f"{stem}_{self._counter}"
+        return f"{stem}_{next(self._numbers)}"
+
+    def inner(self) -> Scope:
+        """A scope for a body within this one: it sees what is known here, and what it names stays its own.
+
+        Weights and states are the graph's, since a body may read what lies outside it.
+        """
+        own = {"names": dict(self.names), "types": dict(self.types), "constants": dict(self.constants)}
+        return replace(self, nodes=[], rounded=[], nested=True, **own)
 
     def lower(self, op: Op) -> None:
         """Lowers one op; declares its outputs' types first.

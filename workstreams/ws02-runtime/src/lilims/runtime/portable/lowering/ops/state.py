@@ -12,6 +12,7 @@ from lilims.core.errors import PackageError
 
 from ...program import Op, Ref, StateType, TensorType
 from ..scope import Scope, lowers
+from .common import unsupported
 
 
 @lowers("read_state")
@@ -43,6 +44,8 @@ def _state(scope: Scope, op: Op, key: str) -> tuple[str, TensorType]:
 
 
 def _write(scope: Scope, op: Op, state: str, tensor: TensorType, key: str) -> None:
+    if scope.nested:
+        raise unsupported(scope, op, "a state is written in the body of another op")
     value = scope.input(op, key)
     if scope.type(op, key) != tensor:
         raise PackageError(
