@@ -49,20 +49,22 @@ def _executor(model: Any) -> Any:
 
 
 class _Asked:
-    """Names of the tests that asked for a prediction."""
+    """The test that runs, and whether it asked for a prediction."""
 
     names: ClassVar[set[str]] = set()
-
-    @classmethod
-    def add_current(cls) -> None:
-        cls.names.add(os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" (", 1)[0])
+    current: ClassVar[str] = ""
 
 
 def _predict(self: Any, data: Any, state: Any = None) -> Any:
-    _Asked.add_current()
+    """`predict` by the executor. A program that fails while it runs fails in Core ML's words, which tests look for."""
+    _Asked.names.add(_Asked.current)
     if self.package_path is None:
         pytest.skip("no ML Program package")
-    return _executor(self).predict(data, state=state)
+    executor = _executor(self)
+    try:
+        return executor.predict(data, state=state)
+    except Exception as exc:
+        raise RuntimeError(f"Unable to compute the prediction using ML Program. {exc}") from exc
 
 
 def _make_state(self: Any) -> Any:
@@ -73,9 +75,14 @@ ct.models.MLModel.predict = _predict
 ct.models.MLModel.make_state = _make_state
 
 
-def test_class(nodeid: str) -> str:
+def test_name(item: pytest.Item) -> str:
+    """A test's name that depends on neither the working folder nor on how it was asked for."""
+    return f"{item.path.parent.name}/{item.path.name}::{item.nodeid.partition('::')[2]}"
+
+
+def test_class(name: str) -> str:
     """The opset and the class of a test, "iOS17/TestTopK"; the file stands for the class where there is none."""
-    path, _, rest = nodeid.split("[")[0].partition("::")
+    path, _, rest = name.split("[")[0].partition("::")
     return f"{Path(path).parent.name}/{rest.split('::')[0] if '::' in rest else Path(path).stem}"
 
 
@@ -130,26 +137,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         old_format = "neuralnetwork" in item.nodeid or "neuralnetwork" in str(parameters.get("backend"))
-        chosen = zlib.crc32(item.nodeid.encode()) % step == offset
-        (keep if chosen and not old_format and item.nodeid not in known else drop).append(item)
+        chosen = zlib.crc32(test_name(item).encode()) % step == offset
+        (keep if chosen and not old_format and test_name(item) not in known else drop).append(item)
     items[:] = keep
     config.hook.pytest_deselected(items=drop)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    item.config.stash[_RESULTS].add(item.nodeid, "started")
+    _Asked.current = test_name(item)
+    item.config.stash[_RESULTS].add(_Asked.current, "started")
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
     report = yield
-    results = item.config.stash[_RESULTS]
-    if report.when == "call" and item.nodeid in _Asked.names and not report.skipped:
-        results.add(item.nodeid, report.outcome, "" if report.passed else _reason(call.excinfo, report))
+    results, name = item.config.stash[_RESULTS], test_name(item)
+    if report.when == "call" and name in _Asked.names and not report.skipped:
+        results.add(name, report.outcome, "" if report.passed else _reason(call.excinfo, report))
     elif report.when == "call" or (report.when == "setup" and not report.passed):
-        results.add(item.nodeid, "not executed")
+        results.add(name, "not executed")
     return report
 
 

@@ -127,6 +127,12 @@ def scatter_cases() -> list[Case]:
         case("scatter-default-adds", "scatter", scatter(X, once, X[:2], "add", 0), data=X, indices=once, updates=X[:2]),
         case("scatter-negative", "scatter", scatter(X, i32([-1, 0]), X[:2], "update", 0),
              data=X, indices=i32([-1, 0]), updates=X[:2], mode=Const("update")),
+        case("scatter-outside-ios17", "scatter", scatter(X, i32([0]), X[1:2], "update", 0), like=IOS17,
+             data=X, indices=i32([9, -1]), updates=X[[0, 1]], mode=Const("update")),
+        case("scatter-outside-ios18", "scatter", scatter(X, i32([2, 0]), X[[0, 1]], "update", 0),
+             data=X, indices=i32([-1, 9]), updates=X[[0, 1]], mode=Const("update")),
+        case("scatter_nd-outside-ios17", "scatter_nd", scatter_nd(X, i32([[0, 1]]), X[0, :1], "update"), like=IOS17,
+             data=X, indices=i32([[-1, 1]]), updates=X[0, :1], mode=Const("update")),
         case("scatter_nd-default-adds", "scatter_nd", scatter_nd(X, PLACES, floats(3, 5), "add"),
              data=X, indices=PLACES, updates=floats(3, 5)),
     ]  # fmt: skip
@@ -155,3 +161,21 @@ def test_integer_division_is_refused() -> None:
 def test_index_outside_is_an_error() -> None:
     with pytest.raises(Exception, match="out of data bounds"):
         run(case("", "gather", X[:1], x=X, indices=i32([3])))
+
+
+CHECKED = [
+    ("gather", {"x": X, "axis": Const(1)}),
+    ("gather_along_axis", {"x": X[0, 0], "axis": Const(0)}),
+    ("gather_nd", {"x": X[0, 0]}),
+    ("scatter", {"data": X[0, 0], "updates": X[0, 0, :1], "axis": Const(0)}),
+    ("scatter_along_axis", {"data": X[0, 0], "updates": X[0, 0, :1], "axis": Const(0)}),
+    ("scatter_nd", {"data": X[0, 0], "updates": X[0, 0, 0]}),
+]
+
+
+@pytest.mark.parametrize("index", [-1, 99])
+@pytest.mark.parametrize(("op", "inputs"), CHECKED, ids=[op for op, _ in CHECKED])
+def test_validated_indices_outside_are_an_error(op: str, inputs: dict[str, Any], index: int) -> None:
+    example = case("", op, X, like=IOS17, **inputs, indices=i32([index]), validate_indices=Const(True))
+    with pytest.raises(Exception, match=r"indices|indice|index"):
+        run(example)

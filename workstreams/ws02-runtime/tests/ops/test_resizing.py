@@ -49,6 +49,13 @@ def nearest(x: Any, height: int, width: int) -> Any:
     return x[..., rows, :][..., columns]
 
 
+def nearest_place(x: Any, height: int, width: int) -> Any:
+    """As `resize` does: the nearest place of the grid, the lower of two."""
+    rows, columns = (np.minimum(np.ceil(np.arange(n) * size / n - 0.5).astype(int), size - 1)
+                     for n, size in ((height, x.shape[-2]), (width, x.shape[-1])))  # fmt: skip
+    return x[..., rows, :][..., columns]
+
+
 MODES = ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS", "UNALIGN_CORNERS")
 LINE = np.float32([[[0, 1]]])
 DOCUMENTED = {  # the documentation's tables: grid points of 2 elements resized to 5 and to 6
@@ -110,9 +117,14 @@ def resize_cases() -> list[Case]:
              resized_dims=Const(np.uint32(2)), like={"shaped": False}),
         case("resize-at-run-time-zero", "resize", bilinear(X, "DEFAULT", 4, 3), x=X, shape=i32([1, 1, 0, 3]),
              resized_dims=Const(np.uint32(2)), like={"shaped": False}),
-        case("resize-nearest", "resize", nearest(X, 3, 9), x=X, shape=Const([3, 9]), resized_dims=Const(np.uint32(2)),
+        case("resize-nearest", "resize", nearest_place(X, 3, 9), x=X, shape=Const([3, 9]), resized_dims=Const(np.uint32(2)),
              interpolation_mode=Const("NEAREST_NEIGHBOR")),
-        case("resize-nearest-int32", "resize", nearest(np.arange(6).reshape(1, 2, 3), 4, 6).astype(np.int32),
+        case("resize-nearest-2-to-3", "resize", np.float32([-6.2, 9.4, 9.4]).reshape(1, 1, 3, 1),
+             x=np.float32([-6.2, 9.4]).reshape(1, 1, 2, 1), shape=Const([3, 1]), resized_dims=Const(np.uint32(2)),
+             interpolation_mode=Const("NEAREST_NEIGHBOR")),
+        case("resize-nearest-doubled", "resize", X.repeat(2, -1), x=X, shape=Const([2 * X.shape[-1]]),
+             resized_dims=Const(np.uint32(1)), interpolation_mode=Const("NEAREST_NEIGHBOR")),
+        case("resize-nearest-int32", "resize", nearest_place(np.arange(6).reshape(1, 2, 3), 4, 6).astype(np.int32),
              x=np.arange(6).reshape(1, 2, 3).astype(np.int32), shape=Const([4, 6]), resized_dims=Const(np.uint32(2)),
              interpolation_mode=Const("NEAREST_NEIGHBOR")),
     ]  # fmt: skip

@@ -108,13 +108,14 @@ def compile_function(function: Function, precision: Precision = "exact") -> Grap
     for output in function.outputs:
         found = scope.types.get(output)
         name = f"out:{output}"
-        if isinstance(found, DictType):  # ONNX Runtime gives it as it is
-            graph_outputs.append(_dictionary(name, found))
-            found = found.value
-        else:
-            graph_outputs.append(_info(name, _tensor(found and Value(output, found), function), shaped=False))
-        outputs[output] = (name, _tensor(found and Value(output, found), function))
+        if isinstance(found, DictType):
+            outputs[output] = (name, found.value)
+            graph_outputs.append(_dictionary(scope, output, name, found))
+            continue
+        tensor = _tensor(None if found is None else Value(output, found), function)
+        outputs[output] = (name, tensor)
         _output(scope, _newest(scope, output), name)
+        graph_outputs.append(_info(name, tensor, shaped=False))
     slots = tuple(_slots(scope, graph_inputs, graph_outputs))
     if scope.rounded:
         graph_outputs += [_overflow(scope), _underflow(scope)]
@@ -159,8 +160,12 @@ def _info(name: str, tensor: TensorType, *, shaped: bool = True) -> onnx.ValueIn
     return helper.make_tensor_value_info(name, dtype, shape if shaped else None)
 
 
-def _dictionary(name: str, found: DictType) -> onnx.ValueInfoProto:
-    """An output that is a dictionary; `ZipMap` gives one for each row, in a sequence."""
+def _dictionary(scope: Scope, output: str, name: str, found: DictType) -> onnx.ValueInfoProto:
+    """An output that is a dictionary: `ZipMap`'s result, which no other node may read. It has one for each row."""
+    made = _newest(scope, output)
+    for node in scope.nodes:
+        node.output[:] = [name if value == made else value for value in node.output]
+    scope.names[output] = name
     key = onnx.TensorProto.STRING if found.key.dtype == "string" else onnx.TensorProto.INT64
     element = helper.make_map_type_proto(key, helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, []))
     return helper.make_value_info(name, helper.make_sequence_type_proto(element))

@@ -173,7 +173,8 @@ class MLModel:
             state: what `make_state` gave; needed by a function that has states, and updated by it.
 
         Returns:
-            output name to array (fp16 as float32, a scalar as shape [1]), or a list of such dictionaries.
+            output name to array (fp16 as float32, a scalar as shape [1]), or a list of such dictionaries. A classifier
+            gives a label (str or int) and a dictionary of probabilities by label.
 
         Raises:
             UsageError: an input is missing, unknown or does not fit, or the state is missing or another package's.
@@ -294,11 +295,12 @@ class MLModel:
 
 
 def _given(result: Any) -> Any:
-    """A result as `predict` gives it: a classifier's dictionary, its label as a str, or an array."""
+    """A result as `predict` gives it: a classifier's dictionary, its label as a str or an int, or an array."""
     if isinstance(result, list):
         return result[0]
-    label = isinstance(result, str) or result.dtype == np.object_
-    return result if isinstance(result, str) else result.item() if label and not result.ndim else np.atleast_1d(result)
+    if result.ndim == 0 and result.dtype in (np.object_, np.int64):
+        return result.item()
+    return np.atleast_1d(result)
 
 
 def _overflows(runnable: Runnable, values: Array, inputs: Mapping[str, Array]) -> list[str]:

@@ -263,8 +263,15 @@ class Scope:
 
         Weights and states are the graph's, since a body may read what lies outside it.
         """
-        own = {"names": dict(self.names), "types": dict(self.types), "constants": dict(self.constants)}
-        return replace(self, nodes=[], rounded=[], nested=True, **own)
+        return replace(
+            self,
+            nodes=[],
+            names=dict(self.names),
+            types=dict(self.types),
+            constants=dict(self.constants),
+            rounded=[],
+            nested=True,
+        )
 
     def lower(self, op: Op) -> None:
         """Lowers one op; declares its outputs' types first.

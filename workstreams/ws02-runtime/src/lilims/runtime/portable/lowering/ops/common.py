@@ -23,6 +23,7 @@ __all__ = [
     "Vector",
     "axis_input",
     "cast_between",
+    "checks_indices",
     "choose",
     "constant_list",
     "dimension",
@@ -32,6 +33,7 @@ __all__ = [
     "name_of",
     "opset_year",
     "output_type",
+    "refusing_negative",
     "static_shape",
     "unsupported",
     "vector_input",
@@ -125,10 +127,23 @@ def choose(scope: Scope, mask: Sequence[bool], yes: Vector, no: Vector) -> Vecto
     return scope.emit("Where", scope.array(mask, np.bool_), name_of(scope, yes), name_of(scope, no))
 
 
-def integer_index(scope: Scope, op: Op, key: str) -> str:
-    """Indices for Gather and its kin, which take int32 and int64."""
+def integer_index(scope: Scope, op: Op, key: str, *, wide: bool = False) -> str:
+    """Indices for Gather and its kin, which take int32 and int64; with `wide`, int64 alone."""
+    if checks_indices(scope, op):
+        return refusing_negative(scope, int64_input(scope, op, key))
     value, dtype = scope.input(op, key), scope.type(op, key).dtype
-    return value if dtype in ("int32", "int64") else scope.cast(value, "int64")
+    return value if dtype == "int64" or (dtype == "int32" and not wide) else scope.cast(value, "int64")
+
+
+def checks_indices(scope: Scope, op: Op) -> bool:
+    """Whether an index below zero is an error, which it is from iOS 17 on where the op is told to look."""
+    return opset_year(scope) >= 17 and bool(scope.scalar(op, "validate_indices", False))
+
+
+def refusing_negative(scope: Scope, indices: str) -> str:
+    """int64 indices with those below zero sent beyond any dimension, where the kernel refuses them."""
+    below = scope.emit("Less", indices, scope.array(0, "int64"))
+    return scope.emit("Where", below, scope.array(INT_MAX, "int64"), indices)
 
 
 def dimension(scope: Scope, value: str, axis: int) -> str:

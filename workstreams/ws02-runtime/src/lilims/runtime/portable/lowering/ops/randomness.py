@@ -1,7 +1,7 @@
 """Random tensors: `random_uniform`, `random_normal`, `random_bernoulli`, `random_categorical`.
 
 The distribution is the op's; the numbers are ONNX Runtime's generator's, which are not a device's. With a seed, a model
-that is opened anew gives the same sequence over its calls; without one (a seed below zero) each gives another.
+that is opened anew gives the same sequence over its calls; without one (a seed below zero) each process has another.
 Source: coremltools, `mil/ops/defs/iOS15/random.py`.
 """
 

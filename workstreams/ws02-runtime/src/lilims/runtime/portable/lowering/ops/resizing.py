@@ -47,10 +47,12 @@ def grid(scope: Scope, mode: str, size: str, target: str) -> str:
     return scope.emit("Min", scope.emit("Max", places, zero), last)
 
 
-def _resize(scope: Scope, x: str, axis: int, mode: str, target: str, linear: bool) -> str:
-    """One dimension (`axis` < 0) resized to `target` elements, a double scalar."""
+def _resize(scope: Scope, x: str, axis: int, mode: str, target: str, linear: bool, rounded: bool = False) -> str:
+    """One dimension (`axis` < 0) resized to `target` elements, a double scalar; without `rounded`, places go down."""
     size = _double(scope, scope.emit("Squeeze", dimension(scope, x, axis)))
     places = grid(scope, mode, size, target)
+    if rounded:  # halves down, so that twice the size repeats every element
+        places = scope.emit("Ceil", scope.emit("Sub", places, _number(scope, 0.5)))
     low = scope.emit("Floor", places)
     below = scope.cast(low, "int64")
     first = scope.emit("Gather", x, below, axis=axis)
@@ -121,7 +123,11 @@ def resize_bilinear(scope: Scope, op: Op) -> None:
 
 @lowers("resize")
 def resize(scope: Scope, op: Op) -> None:
-    """The last `resized_dims` dimensions to the last elements of `shape`, 0 meaning the size that x has."""
+    """The last `resized_dims` dimensions to the last elements of `shape`, 0 meaning the size that x has.
+
+    The nearest neighbour is the nearest place of the grid, unlike in the older ops, which take the one before it
+    (coremltools' test of the op: 2 elements become 3 by reading the places 0, 1, 1).
+    """
     mode, linear = _mode(scope, op), scope.scalar(op, "interpolation_mode", "LINEAR") == "LINEAR"
     if not linear and mode != "DEFAULT":
         raise unsupported(scope, op, f"nearest neighbours with sampling_mode {mode!r}, whose rounding is not defined")
@@ -134,7 +140,7 @@ def resize(scope: Scope, op: Op) -> None:
             here = scope.emit("Squeeze", scope.emit("Gather", shape, scope.array([axis], "int64")))
             size = scope.emit("Squeeze", dimension(scope, x, axis))
             here = scope.emit("Where", scope.emit("Equal", here, scope.array(0, "int64")), size, here)
-            x = _resize(scope, x, axis, mode, _double(scope, here), linear)
+            x = _resize(scope, x, axis, mode, _double(scope, here), linear, not linear)
         elif shape[axis]:
-            x = _resize(scope, x, axis, mode, _number(scope, float(shape[axis])), linear)
+            x = _resize(scope, x, axis, mode, _number(scope, float(shape[axis])), linear, not linear)
     scope.bind(op, x)
