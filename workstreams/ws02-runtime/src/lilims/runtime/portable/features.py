@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lilims.core.errors import PackageError, UnsupportedError, UsageError
 
+from .images import COLOURS, is_image, read_image
 from .program import Function, TensorType
 from .spec import ARRAY_DTYPES
 
@@ -49,6 +50,7 @@ class InputFeature:
         ranges: lowest and highest size of each dimension; None stands for no upper bound.
         shapes: the allowed shapes where they are enumerated, else empty.
         default: what an absent optional input is filled with; None where the input is not optional.
+        colours: an image's colour space; None where the input is no image.
     """
 
     name: str
@@ -57,15 +59,19 @@ class InputFeature:
     shapes: tuple[tuple[int, ...], ...] = ()
     default: float | None = None
     default_shape: tuple[int, ...] = ()
+    colours: int | None = None
 
     def convert(self, value: Any) -> _Array:
         """The value as an array for the graph: float32 (also for fp16), or int32 where it is exact.
+
+        An image is a PIL image, or an array of its pixels as the program has them.
 
         Raises:
             UsageError: the value's type or shape does not fit; the message names the input.
         """
         try:
-            array = np.asarray(value)
+            picture = self.colours is not None and is_image(value)
+            array = read_image(value, self.colours or 0) if picture else np.asarray(value)
         except (ValueError, TypeError) as exc:
             raise self._error(f"is no array: {exc}") from exc
         array = self._cast(array)
@@ -123,6 +129,7 @@ class Interface:
     input_description: FeatureDescriptions
     output_description: FeatureDescriptions
     state_description: FeatureDescriptions
+    images: dict[str, int]  # outputs that are images, and their colour spaces
 
     def convert(self, data: Mapping[str, Any]) -> dict[str, _Array]:
         """All inputs as arrays; `data` is left as it is.
@@ -169,13 +176,16 @@ def read_interface(spec: Any, function: Function) -> Interface:
         FeatureDescriptions(description.input),
         FeatureDescriptions(description.output),
         FeatureDescriptions(description.state),
+        {f.name: _colours(f, function.name) for f in description.output if f.type.WhichOneof("Type") == "imageType"},
     )
 
 
 def _input(feature: Any, found: TensorType, where: str) -> InputFeature:
     kind = feature.type.WhichOneof("Type")
+    if kind == "imageType":
+        return _image(feature, found, where)
     if kind != "multiArrayType":
-        raise UnsupportedError(f"the input {feature.name!r} is of kind {kind}, not a tensor", where=where)
+        raise UnsupportedError(f"the input {feature.name!r} is of kind {kind}, not a tensor or an image", where=where)
     array = feature.type.multiArrayType
     if array.dataType not in ARRAY_DTYPES:
         raise PackageError(f"the input {feature.name!r} has an unknown element type", where=where)
@@ -197,6 +207,39 @@ def _input(feature: Any, found: TensorType, where: str) -> InputFeature:
     return InputFeature(feature.name, found, tuple(ranges), shapes, default, tuple(array.shape))
 
 
+def _colours(feature: Any, where: str) -> int:
+    space = int(feature.type.imageType.colorSpace)
+    if space not in COLOURS:
+        raise PackageError(f"the image {feature.name!r} has no known colour space", where=where)
+    return space
+
+
+def _image(feature: Any, found: TensorType, where: str) -> InputFeature:
+    """An input that is an image [1, C, H, W]: one size, some, or a range."""
+    image, colours = feature.type.imageType, _colours(feature, where)
+    channels = COLOURS[colours][1]
+    if found.rank != 4 or found.shape[1] not in (channels, None):
+        raise PackageError(f"the image {feature.name!r} is a tensor of shape {list(found.shape)}", where=where)
+    flexible = image.WhichOneof("SizeFlexibility")
+    sizes: list[tuple[int, int | None]] = [(int(n), int(n)) for n in (image.height, image.width)]
+    shapes: tuple[tuple[int, ...], ...] = ()
+    if flexible == "imageSizeRange":
+        sizes = [*_ranges((image.imageSizeRange.heightRange, image.imageSizeRange.widthRange))]
+    elif flexible == "enumeratedSizes":
+        sizes = [(0, None), (0, None)]
+        listed = {(int(size.height), int(size.width)) for size in image.enumeratedSizes.sizes}
+        shapes = tuple((1, channels, *size) for size in sorted({*listed, (int(image.height), int(image.width))}))
+    ranges = [(1, 1), (channels, channels), *sizes]
+    fixed = [r if size is None else (size, size) for r, size in zip(ranges, found.shape, strict=True)]
+    default = 0.0 if feature.type.isOptional else None
+    shape = (1, channels, int(image.height), int(image.width))
+    return InputFeature(feature.name, found, tuple(fixed), shapes, default, shape, colours)
+
+
 def _described_ranges(array: Any) -> tuple[tuple[int, int | None], ...]:
-    sizes = array.shapeRange.sizeRanges
-    return tuple((int(r.lowerBound), None if r.upperBound < 0 else int(r.upperBound)) for r in sizes)
+    return tuple(_ranges(array.shapeRange.sizeRanges))
+
+
+def _ranges(sizes: Any) -> Iterator[tuple[int, int | None]]:
+    for size in sizes:
+        yield int(size.lowerBound), None if size.upperBound < 0 else int(size.upperBound)

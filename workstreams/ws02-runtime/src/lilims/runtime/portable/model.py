@@ -19,6 +19,7 @@ from lilims.core.errors import UsageError
 from .buffers import StateBuffers
 from .cache import Cache
 from .features import FeatureDescriptions, read_interface
+from .images import write_image
 from .lowering.scope import Precision
 from .program import Array, Constant, Function, Op, Ref, StateType, TensorType
 from .runnable import Options, Runnable, open_package
@@ -170,11 +171,12 @@ class MLModel:
 
         Args:
             data: input name to array; float64 and float16 become float32, integers where that is exact. Untouched.
+                An image is a PIL image.
             state: what `make_state` gave; needed by a function that has states, and updated by it.
 
         Returns:
             output name to array (fp16 as float32, a scalar as shape [1]), or a list of such dictionaries. A classifier
-            gives a label (str or int) and a dictionary of probabilities by label.
+            gives a label (str or int) and a dictionary of probabilities by label. An image is a PIL image.
 
         Raises:
             UsageError: an input is missing, unknown or does not fit, or the state is missing or another package's.
@@ -195,7 +197,11 @@ class MLModel:
             shares = zip(runnable.plan.checked, checks[1], strict=True)
             found = {runnable.own_name(op): float(share) for op, share in shares if share > 0}
             self.underflows = {name: share for name, share in found.items() if name is not None}
-        return {name: _given(result) for name, result in zip(runnable.plan.outputs, results, strict=True)}
+        images = self._interface.images
+        return {
+            name: write_image(result, images[name], name) if name in images else _given(result)
+            for name, result in zip(runnable.plan.outputs, results, strict=True)
+        }
 
     def make_state(self) -> MLState:
         """New states for this package's functions, all zeros."""

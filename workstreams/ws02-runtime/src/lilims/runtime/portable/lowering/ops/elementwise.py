@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...program import Op
 from ..scope import Scope, lowers
-from .common import cast_between, output_type, unsupported, with_dtype
+from .common import cast_between, output_type, with_dtype
 
 BINARY = {
     "add": "Add", "sub": "Sub", "mul": "Mul", "pow": "Pow", "maximum": "Max", "minimum": "Min",
@@ -40,9 +40,11 @@ def not_equal(scope: Scope, op: Op) -> None:
 
 @lowers("real_div")
 def real_div(scope: Scope, op: Op) -> None:
-    if not output_type(op).is_float:
-        raise unsupported(scope, op, "the true quotient of integers as an integer is not defined")
-    scope.bind(op, scope.emit("Div", scope.input(op, "x"), scope.input(op, "y")))
+    """A quotient of integers is cut off towards zero, in int64 as it may leave int32."""
+    x, y, dtype = scope.input(op, "x"), scope.input(op, "y"), output_type(op).dtype
+    if output_type(op).is_float:
+        return scope.bind(op, scope.emit("Div", x, y))
+    return scope.bind(op, scope.cast(scope.emit("Div", scope.cast(x, "int64"), scope.cast(y, "int64")), dtype))
 
 
 @lowers("floor_div")
