@@ -27,7 +27,11 @@ from typing import Any
 
 MAX_LINES = 450
 SKIPPED_FOLDERS = {"__pycache__", "build", "dist", "node_modules", "venv"}  # and every name that starts with a dot
-DISTRIBUTIONS = {"google": "protobuf", "yaml": "pyyaml"}  # import names that are not the distribution's name
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "google": "protobuf",
+    "yaml": "pyyaml",
+}  # import names that are not the distribution's name
 
 
 @dataclass(frozen=True, order=True)

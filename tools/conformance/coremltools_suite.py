@@ -1,27 +1,27 @@
 """A pytest plugin: coremltools' own tests of operators, run against an executor that is not Core ML.
 
 Those tests build an ML Program, convert it and, where Core ML exists, call `MLModel.predict` and compare with numpy or
-torch. The plugin makes them do that anywhere, with the executor that the environment variable EXECUTOR names
-("module:attribute"). The executor is called as `coremltools.models.MLModel` is:
+torch. The plugin makes them do that anywhere, with the portable executor, or another that the environment variable
+EXECUTOR names ("module:attribute"). It is called as `coremltools.models.MLModel` is:
 
     program = Executor(package_path, function_name=None)      # package_path: an .mlpackage folder
     state   = program.make_state()
     outputs = program.predict(inputs, state=None)             # dictionaries of numpy arrays
 
-`hatch run conformance:whole` runs everything, `hatch run conformance:sample` one test in twenty. Only a test in which
-the executor was asked for a prediction counts; tests of the old neuralnetwork format have no program to execute.
+`hatch run conformance:whole` runs everything, `hatch run conformance:sample` one test in twenty; the settings are in
+pytest.ini. Only a test in which the executor was asked for a prediction counts; tests of the old neuralnetwork format
+have no program to execute. The run fails where a class fails that is whole in results.json.
 
 Options: `--sample N` keeps one test in N, chosen by a hash of its name, `--sample-offset K` another N-th;
 `--results FILE` writes a line of JSON per test as it ends and skips the tests that the file holds already, so that a
 run goes on where it was stopped. A test that took the interpreter with it is recorded as crashed by the next run.
 
-Must not know the executor's insides, nor what is done with the results (table.py does).
+Must not know the executor's insides, how results are kept (records.py does) or what is made of them (table.py does).
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -33,16 +33,19 @@ import coremltools._deps as deps
 import coremltools.models.utils as model_utils
 import pytest
 
+from .records import SUMMARY, Results, by_class, class_of, read_summary
+
 deps._IS_MACOS = True  # read by the tests' helpers when they are imported, which is after this plugin
 model_utils._is_macos = lambda: True
 model_utils._macos_version = lambda: (15, 5)
 
+_OURS = "lilims.runtime.portable:MLModel"
 _REASON = 300  # characters of a failure that are kept
 
 
 def _executor(model: Any) -> Any:
     if getattr(model, "_portable", None) is None:
-        module, attribute = os.environ["EXECUTOR"].split(":")
+        module, attribute = os.environ.get("EXECUTOR", _OURS).split(":")
         factory = getattr(importlib.import_module(module), attribute)
         model._portable = factory(model.package_path, function_name=getattr(model, "function_name", None))
     return model._portable
@@ -80,43 +83,6 @@ def test_name(item: pytest.Item) -> str:
     return f"{item.path.parent.name}/{item.path.name}::{item.nodeid.partition('::')[2]}"
 
 
-def test_class(name: str) -> str:
-    """The opset and the class of a test, "iOS17/TestTopK"; the file stands for the class where there is none."""
-    path, _, rest = name.split("[")[0].partition("::")
-    return f"{Path(path).parent.name}/{rest.split('::')[0] if '::' in rest else Path(path).stem}"
-
-
-class Results:
-    """What became of each test, kept in memory and, line by line, in a file."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.outcomes: dict[str, tuple[str, str]] = {}  # test -> outcome, reason
-        if path is not None and path.exists():
-            for line in path.read_text().splitlines():
-                found = json.loads(line)
-                self.outcomes[found["test"]] = (found["outcome"], found.get("reason", ""))
-        self.known = set(self.outcomes)
-        for test in [test for test, (outcome, _) in self.outcomes.items() if outcome == "started"]:
-            self.add(test, "failed", "the interpreter crashed")
-
-    def add(self, test: str, outcome: str, reason: str = "") -> None:
-        self.outcomes[test] = (outcome, reason)
-        if self.path is not None:
-            record = {"test": test, "outcome": outcome} | ({"reason": reason} if reason else {})
-            with self.path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-
-    def by_class(self) -> dict[str, tuple[int, int]]:
-        """Passed and failed tests of each class."""
-        counts: dict[str, tuple[int, int]] = {}
-        for test, (outcome, _) in self.outcomes.items():
-            passed, failed = counts.get(test_class(test), (0, 0))
-            if outcome in ("passed", "failed"):
-                counts[test_class(test)] = (passed + (outcome == "passed"), failed + (outcome == "failed"))
-        return dict(sorted(counts.items()))
-
-
 _RESULTS = pytest.StashKey[Results]()
 
 
@@ -133,7 +99,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     step, offset = config.getoption("--sample"), config.getoption("--sample-offset")
     known = config.stash[_RESULTS].known
-    keep, drop = [], []
+    keep: list[pytest.Item] = []
+    drop: list[pytest.Item] = []
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         old_format = "neuralnetwork" in item.nodeid or "neuralnetwork" in str(parameters.get("backend"))
@@ -169,14 +136,26 @@ def _reason(excinfo: Any, report: Any) -> str:
     return f"{excinfo.typename}: {words}"[:_REASON]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A failure that is known of is none of the run's."""
+    known = {name for name, counts in read_summary()[1].items() if counts.failed} if SUMMARY.exists() else set()
+    outcomes = session.config.stash[_RESULTS].outcomes.items()
+    broken = any(outcome == "failed" and class_of(test) not in known for test, (outcome, _) in outcomes)
+    if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED if broken else pytest.ExitCode.OK
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    counts = config.stash[_RESULTS].by_class()
-    for name, (passed, failed) in counts.items():
-        if failed:
-            terminalreporter.write_line(f"  {name}: {failed} of {passed + failed} failed")
-    passed, failed = (sum(pair[i] for pair in counts.values()) for i in (0, 1))
-    whole = sum(1 for pair in counts.values() if not pair[1])
+    classes = by_class([config.stash[_RESULTS]])
+    for name, counts in classes.items():
+        if counts.failed:
+            terminalreporter.write_line(f"  {name}: {counts.failed} of {counts.passed + counts.failed} failed")
+            for reason in counts.reasons:
+                terminalreporter.write_line(f"    {reason}")
+    passed, failed = (sum(getattr(counts, key) for counts in classes.values()) for key in ("passed", "failed"))
+    whole = sum(1 for counts in classes.values() if not counts.failed)
     terminalreporter.write_line(
-        f"conformance: {whole} of {len(counts)} test classes whole; {passed} of {passed + failed} tests that executed "
+        f"conformance: {whole} of {len(classes)} test classes whole; {passed} of {passed + failed} tests that executed "
         f"a program passed ({100 * passed / max(1, passed + failed):.1f} %)"
     )

@@ -103,3 +103,13 @@ def test_packages_that_others_made() -> None:
     assert info.functions[0].ops["conv"] == 6
     flexible = describe_package(folder / "silero-vad-encoder-v6.0.0.mlpackage").functions[0].inputs[0]
     assert flexible.shape == (1, 129, None)
+
+
+def test_ops_of_bodies_are_counted(ct: Any, mb: Any, save: Callable[..., Path]) -> None:
+    @mb.program(input_specs=[mb.TensorSpec((1,))], opset_version=ct.target.iOS18)
+    def program(x: Any) -> Any:
+        less = lambda v: mb.less(x=v, y=np.float32(9))  # noqa: E731
+        return mb.while_loop(_cond=less, _body=lambda v: mb.square(x=v), loop_vars=(x,), name="y")
+
+    ops = describe_package(save(main=program)).functions[0].ops
+    assert ops.items() >= {"while_loop": 1, "less": 1, "square": 1}.items()

@@ -6,7 +6,7 @@ Knows the IR and the names that quantisation schemes go by. Must not print, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from math import prod
 from os import PathLike
@@ -175,10 +175,18 @@ def _groups(program: Program) -> tuple[WeightGroup, ...]:
     return tuple(sorted(result, key=lambda group: -group.bytes))
 
 
+def _every(ops: Iterable[Op]) -> Iterator[Op]:
+    """Ops, and those of their bodies."""
+    for op in ops:
+        yield op
+        for block in op.blocks:
+            yield from _every(block.ops)
+
+
 def _function(function: Function) -> FunctionInfo:
     types = {value.name: value.type for op in function.ops for value in op.outputs}
     types.update((value.name, value.type) for value in function.inputs)
-    ops = Counter(op.type for op in function.ops if op.type != "const")
+    ops = Counter(op.type for op in _every(function.ops) if op.type != "const")
     return FunctionInfo(
         function.name,
         function.opset,
