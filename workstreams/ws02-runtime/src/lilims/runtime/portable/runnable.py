@@ -129,7 +129,7 @@ class Runnables:
     def _calls(self) -> Iterator[tuple[dict[str, TensorType], Mapping[str, Call]]]:
         """The inputs and calls of every graph; none is opened or lowered."""
         if self._entry is not None:
-            for plan, calls, _, _ in read_graphs(self._entry.body):
+            for plan, calls, *_ in read_graphs(self._entry.body):
                 yield {name: tensor for name, (_, tensor) in plan.inputs.items()}, calls
             return
         for found in self._grouped():
