@@ -4,11 +4,10 @@
     hatch run peers:gguf --types Q8_0 Q4_K_M
 
 The built-in model is written as an F16 GGUF file and quantised by llama.cpp's own quantiser to each type; the file is
-then run by llama.cpp and, converted, by lilims (exactly). Demanded are the same greedy text for Q8_0, and perplexities
-within 1 % of each other for every type. llama.cpp multiplies with activations rounded to 8 bits, lilims here does not:
-that is what the 1 % are for. To tell that rounding from a fault in the weights, each file is also expanded to F32 by
-llama.cpp, which then rounds no activations, and the texts are compared again; that decides nothing. Exit status 1 where
-a demand is not met.
+then run by llama.cpp and, converted, by lilims (exactly). Demanded are perplexities within 1 % of each other for every
+type, and the same greedy text for Q8_0. llama.cpp multiplies with activations rounded to 8 bits, lilims here does not:
+that is what the 1 % are for. It is also why the text is demanded of the file that llama.cpp expands to F32, where it rounds
+no activations; the text of the file as it is stands beside it. Exit status 1 where a demand is not met.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Result:
 
     @property
     def passes(self) -> bool:
-        return self.apart < MOST and (self.type != "Q8_0" or self.same == CONTINUATION)
+        return self.apart < MOST and (self.type != "Q8_0" or self.expanded == CONTINUATION)
 
 
 def gguf_files() -> ModuleType:
