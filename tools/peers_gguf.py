@@ -6,8 +6,8 @@
 The built-in model is written as an F16 GGUF file and quantised by llama.cpp's own quantiser to each type; the file is
 then run by llama.cpp and, converted, by lilims (exactly). Demanded are perplexities within 1 % of each other for every
 type, and the same greedy text for Q8_0. llama.cpp multiplies with activations rounded to 8 bits, lilims here does not:
-that is what the 1 % are for. It is also why the text is demanded of the file that llama.cpp expands to F32, where it rounds
-no activations; the text of the file as it is stands beside it. Exit status 1 where a demand is not met.
+that is what the 1 % are for. It is also why the text is demanded of the file that llama.cpp expands to F32, where it
+rounds no activations; the text of the file as it is stands beside it. Exit status 1 where a demand is not met.
 """
 
 from __future__ import annotations
