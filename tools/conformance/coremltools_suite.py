@@ -157,5 +157,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     whole = sum(1 for counts in classes.values() if not counts.failed)
     terminalreporter.write_line(
         f"conformance: {whole} of {len(classes)} test classes whole; {passed} of {passed + failed} tests that executed "
-        f"a program passed ({100 * passed / max(1, passed + failed):.1f} %)"
+        f"a program passed ({100 * passed / max(1, passed + failed):.2f} %)"
     )
