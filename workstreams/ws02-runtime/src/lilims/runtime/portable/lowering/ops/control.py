@@ -1,8 +1,8 @@
 """Bodies: `cond` and `while_loop` as ONNX's `If` and `Loop`.
 
 A body becomes a graph of its own that reads what lies outside it by name. Shapes of results are left open, since the
-branches of a `cond` and the rounds of a loop may differ in them. Fusions do not look into bodies, and a state is written
-outside them only.
+branches of a `cond` and the rounds of a loop may differ in them. Fusions do not look into bodies, and a state is
+written outside them only.
 Source: coremltools, `mil/ops/defs/iOS15/control_flow.py`. A loop's blocks are its condition and its body, in this
 order.
 """
