@@ -38,6 +38,8 @@ class Settings:
     """Never use the network, not even for a model that is named by its place on a hub."""
     cache_gb: int = 16
     """Gigabytes that the portable executor's graphs and packed weights may take on disk; 0 keeps none."""
+    kernels: bool = True
+    """Multiply quantised weights with lilims-kernels where it is installed; off means with ONNX Runtime alone."""
     memory_mb: int = 0
     """Megabytes that a model may take; 0 means what the machine has available, -1 is not to check."""
     executor: str = "auto"

@@ -26,7 +26,7 @@ from lilims.core.errors import PackageError
 
 from .program import Array
 
-__all__ = ["BITS", "NUMPY_DTYPES", "Blob", "BlobFile", "unpack"]
+__all__ = ["BITS", "NUMPY_DTYPES", "Blob", "BlobFile", "packed_size", "unpack"]
 
 _HEADER = struct.Struct("<II")
 _RECORD = struct.Struct("<IIQQQ")

@@ -27,12 +27,12 @@ from onnx import helper
 from lilims.core.errors import PackageError, UnsupportedError
 
 from .lowering import ops  # noqa: F401  (fills LOWERINGS)
-from .lowering.scope import ONNX_DTYPES, Deferred, Precision, Scope, to_initializer
+from .lowering.scope import NATIVE_DOMAIN, ONNX_DTYPES, Deferred, Precision, Scope, to_initializer
 from .program import DictType, Function, Op, StateType, TensorType, Value
 
 __all__ = ["Graph", "Plan", "Slot", "compile_function", "state_slot"]
 
-_OPSETS = {"": 24, "ai.onnx.ml": 1, "com.microsoft": 1}
+_OPSETS = {"": 24, "ai.onnx.ml": 1, "com.microsoft": 1, NATIVE_DOMAIN: 1}
 # The last opset for which ONNX Runtime has kernels of these: a graph that uses one is of that opset.
 _LAST = {"Multinomial": 21, "RandomNormalLike": 21, "RandomUniformLike": 21}
 _IR_VERSION = 11
@@ -81,14 +81,17 @@ class Graph(Plan):
     weights: dict[str, Deferred]
 
 
-def compile_function(function: Function, precision: Precision = "exact") -> Graph:
+def compile_function(function: Function, precision: Precision = "exact", *, kernels: bool = False) -> Graph:
     """Lowers a function op by op.
+
+    Args:
+        kernels: whether the graph may have ops of lilims-kernels.
 
     Raises:
         UnsupportedOpError: an op, or a form of it, has no lowering.
         PackageError: the function contradicts itself.
     """
-    scope = Scope(function, precision)
+    scope = Scope(function, precision, kernels)
     graph_inputs: list[onnx.ValueInfoProto] = []
     inputs = {}
     for value in function.inputs:
@@ -245,8 +248,12 @@ def _assemble(
             weights[name] = Deferred(array.dtype, array.shape, partial(np.ascontiguousarray, array))
             initializers.append(_external(name, weights[name]))
     graph = helper.make_graph(scope.nodes, scope.function.name, inputs, outputs, initializers)
-    newest = min([_OPSETS[""], *(_LAST.get(node.op_type, _OPSETS[""]) for node in _nodes(scope.nodes))])
-    opsets = [helper.make_opsetid(domain, version) for domain, version in {**_OPSETS, "": newest}.items()]
+    nodes = list(_nodes(scope.nodes))
+    newest = min([_OPSETS[""], *(_LAST.get(node.op_type, _OPSETS[""]) for node in nodes)])
+    versions = {**_OPSETS, "": newest}
+    if not any(node.domain == NATIVE_DOMAIN for node in nodes):
+        del versions[NATIVE_DOMAIN]  # which ONNX Runtime would not know
+    opsets = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="lilims"), weights
 
 

@@ -55,11 +55,13 @@ class Lowered:
 
     Attributes:
         function: what was lowered, to name its ops and values.
+        native: whether the graph has ops of lilims-kernels, and takes weights from the package itself.
     """
 
     graph: Graph
     calls: dict[str, Call]
     function: Function
+    native: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +71,14 @@ class Group:
     family: Family
     prefixes: dict[str, Prefix | None]
 
-    def lower(self, precision: Precision) -> Lowered:
-        """Lowers them.
+    def lower(self, precision: Precision, *, kernels: bool = False) -> Lowered:
+        """Lowers them; `kernels` as in `compile_function`.
 
         Raises:
             UnsupportedOpError, PackageError: as `compile_function`.
         """
-        return Lowered(compile_function(self.family.function, precision), self.calls(), self.family.function)
+        graph = compile_function(self.family.function, precision, kernels=kernels)
+        return Lowered(graph, self.calls(), self.family.function)
 
     def calls(self) -> dict[str, Call]:
         """How each function is called."""

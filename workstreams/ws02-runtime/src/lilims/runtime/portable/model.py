@@ -20,6 +20,7 @@ from .buffers import StateBuffers
 from .cache import Cache
 from .features import FeatureDescriptions, read_interface
 from .images import write_image
+from .kernels import kernels_library
 from .lowering.scope import Precision
 from .program import Array, Constant, Function, Op, Ref, StateType, TensorType
 from .runnable import Options, Runnable, open_package
@@ -112,6 +113,8 @@ class MLModel:
         cache: where graphs and the weights in the kernels' own layout are kept between processes; None keeps nothing.
         trace: what the names of ONNX Runtime's profiles begin with; None profiles nothing. See `end_trace`.
         any_count: take fewer tokens than a decoder's function has, where its graph leaves their number open.
+        kernels: whether lilims-kernels multiplies quantised weights where it is installed; None means as the settings
+            say (`LILIMS_KERNELS`).
 
     Attributes:
         any_count: whether that is so.
@@ -138,12 +141,13 @@ class MLModel:
         cache: Cache | None = None,
         trace: Path | None = None,
         any_count: bool = False,
+        kernels: bool | None = None,
     ) -> None:
         if precision not in _PRECISIONS:
             raise UsageError(f"unknown precision {precision!r}", hint=f"use one of {', '.join(_PRECISIONS)}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be 1 or more, not {threads}")
-        opened = open_package(Path(model), Options(precision, threads, fused, cache, trace))
+        opened = open_package(Path(model), Options(precision, threads, fused, cache, trace, kernels_library(kernels)))
         self._runnables, self._package = opened, opened.package
         self.function_name = function_name or opened.default_function
         if self.function_name not in opened.functions:

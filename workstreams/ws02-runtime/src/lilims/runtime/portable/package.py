@@ -22,9 +22,9 @@ from lilims.core.files import read_json, sha256_file
 from .blob import BlobFile
 from .spec import parse_model
 
-__all__ = ["Package"]
+__all__ = ["MODEL_PATH", "Package"]
 
-_MODEL_PATH = "@model_path/"
+MODEL_PATH = "@model_path/"
 _HOSTILE = "the package is damaged, or made to read other files: do not use it"
 _MAX_SPEC = (2 << 30) - 1  # protobuf's own limit
 _MAX_MANIFEST = 16 << 20
@@ -68,9 +68,9 @@ class Package:
     def blob_file(self, name: str) -> BlobFile:
         """The mapped blob file that the specification calls `name`, such as "@model_path/weights/weight.bin"."""
         if name not in self._blobs:
-            if not name.startswith(_MODEL_PATH):
-                raise PackageError(f"blob file {name!r} is not relative to {_MODEL_PATH}", where=self.spec_path)
-            path = _inside(self.path / "Data", self.spec_path.parent, name[len(_MODEL_PATH) :])
+            if not name.startswith(MODEL_PATH):
+                raise PackageError(f"blob file {name!r} is not relative to {MODEL_PATH}", where=self.spec_path)
+            path = _inside(self.path / "Data", self.spec_path.parent, name[len(MODEL_PATH) :])
             self._blobs[name] = BlobFile(path)
         return self._blobs[name]
 

@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lilims.core.errors import ExecutionError, StorageError, UsageError
@@ -20,12 +20,13 @@ from .cache import Cache
 from .cache.entry import entry_key, read_functions, read_graphs, write_entry
 from .cache.store import Entry, Store
 from .compiler import Plan
-from .lowered import Call, Group, group
+from .in_package import keep_in_package
+from .lowered import Call, Group, Lowered, group
 from .lowering.scope import Precision
 from .package import Package
 from .program import Function, Op, Program, TensorType
 from .reader import read_program
-from .session import Executable, return_freed_memory
+from .session import Executable, Native, return_freed_memory
 
 __all__ = ["Options", "Runnable", "Runnables", "open_package"]
 
@@ -39,6 +40,7 @@ class Options:
     fused: bool = True
     cache: Cache | None = None
     trace: Path | None = None
+    library: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,8 @@ class Runnables:
         self._groups: list[Group] | None = None
         cache = options.cache if options.fused and options.precision != "fp16" else None
         self._store = None if cache is None else Store(cache.folder, limit=cache.limit)
-        self._key = "" if cache is None else entry_key(cache.identity, options.precision)
+        native = options.library is not None
+        self._key = "" if cache is None else entry_key(cache.identity, options.precision, native=native)
         self._entry = None if self._store is None else self._store.get(self._key)
 
     @property
@@ -159,8 +162,9 @@ class Runnables:
                 self._store.drop(self._key)
                 self._entry = None
         options = self._options
-        lowered = next(g for g in self._grouped() if name in g.family.members).lower(options.precision)
-        executable = Executable(lowered.graph, threads=options.threads, trace=options.trace)
+        lowered = self._lower(next(g for g in self._grouped() if name in g.family.members))
+        native = self._native(lowered.native)
+        executable = Executable(lowered.graph, threads=options.threads, native=native, trace=options.trace)
         lowered.graph.weights.clear()  # the session holds those that it did not repack
         return_freed_memory()
         self._keep(executable, lowered.graph, lowered.calls, lowered.function)
@@ -171,9 +175,22 @@ class Runnables:
             self._groups = group(functions, self._options.precision, fused=self._options.fused)
         return self._groups
 
+    def _lower(self, found: Group) -> Lowered:
+        """A group as a graph: on the package's own weights where lilims-kernels can take them."""
+        precision = self._options.precision
+        if self._options.library is not None and self._options.fused and precision != "fp16":
+            lowered = found.lower(precision, kernels=True)
+            if keep_in_package(lowered.graph, self.package):
+                return replace(lowered, native=True)
+        return found.lower(precision)
+
+    def _native(self, wanted: bool) -> Native | None:
+        library = self._options.library
+        return Native(library, self.package.spec_path.parent) if wanted and library is not None else None
+
     def _write(self, store: Store) -> Entry | None:
         """Puts the package's graphs into the cache; None where they are too large, or it cannot be written."""
-        program, graphs = self._opened.program, [g.lower(self._options.precision) for g in self._grouped()]
+        program, graphs = self._opened.program, [self._lower(g) for g in self._grouped()]
         size = sum(weight.nbytes for lowered in graphs for weight in lowered.graph.weights.values())
         if size * _ROOM > store.limit:
             _LOG.info("%s: too large for the cache's limit of %d bytes", self.package.path, store.limit)
@@ -194,14 +211,19 @@ class Runnables:
 
     def _open_kept(self, entry: Entry, name: str) -> bool:
         """Opens the graph of a function from the cache; False where its files are damaged."""
-        for plan, calls, model, weights in read_graphs(entry.body):
+        for plan, calls, model, weights, native in read_graphs(entry.body):
             if name in calls and entry.intact(model):
                 with ThreadPoolExecutor(1) as beside:  # reading the weights once takes no time of the session's making
                     intact = beside.submit(entry.intact, weights)
                     try:
                         options = self._options
-                        file = entry.path(model)
-                        executable = Executable(plan, threads=options.threads, file=file, trace=options.trace)
+                        executable = Executable(
+                            plan,
+                            threads=options.threads,
+                            file=entry.path(model),
+                            native=self._native(native),
+                            trace=options.trace,
+                        )
                     except ExecutionError:
                         return False
                 if intact.result():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import weakref
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,17 @@ from .failures import failure
 from .lowered import Call
 from .program import Array
 
-__all__ = ["Executable", "onnxruntime_module", "return_freed_memory", "session_options"]
+__all__ = ["Executable", "Native", "onnxruntime_module", "return_freed_memory", "session_options"]
 
 _PLAIN = Call()
+
+
+@dataclass(frozen=True)
+class Native:
+    """What a session needs for ops of lilims-kernels: the library, and the folder that its weights' places are in."""
+
+    library: Path
+    folder: Path
 
 
 class Executable:
@@ -35,6 +44,7 @@ class Executable:
         graph: the graph; only its plan is looked at where `file` is given.
         threads: threads of one op; one per physical core when left out.
         file: an ONNX model made of the graph, whose weights lie beside it and are mapped.
+        native: what a graph with ops of lilims-kernels needs; its weights are those of the package.
         trace: what the names of ONNX Runtime's profiles begin with; none are written when left out.
 
     Raises:
@@ -44,7 +54,13 @@ class Executable:
     """
 
     def __init__(
-        self, graph: Plan, *, threads: int | None = None, file: Path | None = None, trace: Path | None = None
+        self,
+        graph: Plan,
+        *,
+        threads: int | None = None,
+        file: Path | None = None,
+        native: Native | None = None,
+        trace: Path | None = None,
     ) -> None:
         ort = onnxruntime_module()
         self._ort = ort
@@ -59,7 +75,7 @@ class Executable:
         if trace is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(trace)
         try:
-            self._session = _open(ort, graph, options, file)
+            self._session = _open(ort, graph, options, file, native)
         except LilimsError:
             raise
         except Exception as exc:  # ONNX Runtime's exceptions share no base class
@@ -179,8 +195,13 @@ def _shared_arena() -> bool:
     return True
 
 
-def _open(ort: Any, graph: Plan, options: Any, file: Path | None) -> Any:
+def _open(ort: Any, graph: Plan, options: Any, file: Path | None, native: Native | None) -> Any:
     providers = ["CPUExecutionProvider"]
+    if native is not None:
+        options.register_custom_ops_library(str(native.library))
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(native.folder))
+        if file is not None:  # as bytes: weights of a model in a file have to lie beside it
+            return ort.InferenceSession(file.read_bytes(), options, providers=providers)
     if file is not None:
         return ort.InferenceSession(str(file), options, providers=providers)
     assert isinstance(graph, Graph)

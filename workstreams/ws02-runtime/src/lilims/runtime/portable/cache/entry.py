@@ -24,12 +24,16 @@ from .packing import write_graph
 
 __all__ = ["entry_key", "read_functions", "read_graphs", "write_entry"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
-def entry_key(identity: str, precision: str) -> str:
-    """A name for what is made of a package: it changes with the package, the code, ONNX Runtime and the processor."""
-    parts = [_FORMAT, identity, precision, *_surroundings()]
+def entry_key(identity: str, precision: str, *, native: bool = False) -> str:
+    """A name for what is made of a package: it changes with the package, the code, ONNX Runtime and the processor.
+
+    Args:
+        native: whether the graphs may have ops of lilims-kernels.
+    """
+    parts = [_FORMAT, identity, precision, native, *_surroundings()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -67,6 +71,7 @@ def write_entry(folder: Path, functions: Mapping[str, Function], default: str, g
         write_graph(lowered.graph, folder / f"{i}.onnx", folder / f"{i}.weights")
         calls = {name: asdict(call) for name, call in lowered.calls.items()}
         written.append({"plan": _plan_out(lowered.graph), "calls": calls, "function": lowered.function.name})
+        written[-1]["native"] = lowered.native
     described = {name: _function_out(function) for name, function in functions.items()}
     return {"default": default, "functions": described, "graphs": written}
 
@@ -104,14 +109,15 @@ def read_functions(body: Mapping[str, Any]) -> tuple[dict[str, Function], str]:
     return functions, body["default"]
 
 
-def read_graphs(body: Mapping[str, Any]) -> list[tuple[Plan, dict[str, Call], str, str]]:
-    """Plan, calls, model file and weights file of each graph."""
+def read_graphs(body: Mapping[str, Any]) -> list[tuple[Plan, dict[str, Call], str, str, bool]]:
+    """Plan, calls, model file, weights file of each graph, and whether it has ops of lilims-kernels."""
     return [
         (
             _plan_in(graph["plan"]),
             {name: _call_in(call) for name, call in graph["calls"].items()},
             f"{i}.onnx",
             f"{i}.weights",
+            graph["native"],
         )
         for i, graph in enumerate(body["graphs"])
     ]

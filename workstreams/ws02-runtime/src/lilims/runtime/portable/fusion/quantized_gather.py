@@ -4,7 +4,8 @@
     %w = constexpr_blockwise_shift_scale(                  %y = lilims.quantized_gather(
              data=int4|uint4|int8|uint8 [V,D], …)                  indices=%i, data=…, scale=…, offset=…)
     %y = gather(x=%w, indices=%i, axis=0, batch_dims=0)
-                                                           which is com.microsoft.GatherBlockQuantized
+                                                           which is com.microsoft.GatherBlockQuantized, or with
+                                                           lilims-kernels lilims.QuantizedGather
 
 The result is that of the plain lowering to the last bit, whatever the precision. A table that a linear uses too keeps
 its one copy of codes in the file.
@@ -16,9 +17,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..lowering.scope import Precision, Scope, lowers
+from ..lowering.scope import NATIVE_DOMAIN, Precision, Scope, lowers
 from ..program import Function, Op
 from .match import Index, single
+from .native import native_inputs
 from .weights import QuantizedMatrix, given_matrix, matrix_inputs, matrix_of
 
 __all__ = ["rewrite"]
@@ -47,10 +49,16 @@ def _table(op: Op, index: Index) -> QuantizedMatrix | None:
 @lowers(_PSEUDO)
 def quantized_gather(scope: Scope, op: Op) -> None:
     matrix = given_matrix(op)
+    indices = scope.cast(scope.input(op, "indices"), "int32")
+    native = native_inputs(scope, matrix)
+    if native is not None:
+        inputs, attributes = native
+        scope.bind(op, scope.emit("QuantizedGather", indices, *inputs, domain=NATIVE_DOMAIN, **attributes))
+        return
     zero_points = matrix.zero_points()
     inputs = [
         scope.later(matrix.packed, (matrix.rows, matrix.blocks * matrix.block * matrix.bits // 8), np.uint8),
-        scope.cast(scope.input(op, "indices"), "int32"),
+        indices,
         scope.later(matrix.scales, (matrix.rows, matrix.blocks), np.float32),
     ]
     if zero_points is not None:

@@ -4,8 +4,8 @@
     %w = constexpr_blockwise_shift_scale(                  %y = lilims.quantized_linear(
              data=int4|uint4|int8|uint8 [N,K],                     x=%x, data=…, scale=…, offset=…, bias=%b)
              scale=fp [N or N/n, K/block],
-             offset=optional)                              which is com.microsoft.MatMulNBits
-    %y = linear(x=%x, weight=%w, bias=%b)
+             offset=optional)                              which is com.microsoft.MatMulNBits, or with
+    %y = linear(x=%x, weight=%w, bias=%b)                  lilims-kernels lilims.QuantizedLinear ("fast")
       or matmul(x=%x, y=%w, transpose_y=true)
 
 Offsets that are no whole numbers leave a remainder for each block, the same for all of its values: it is multiplied
@@ -23,9 +23,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lowering.scope import Precision, Scope, lowers
+from ..lowering.scope import NATIVE_DOMAIN, Precision, Scope, lowers
 from ..program import Function, Op
 from .match import Index, single
+from .native import native_inputs
 from .weights import QuantizedMatrix, given_matrix, matrix_inputs, matrix_of
 
 __all__ = ["rewrite"]
@@ -67,6 +68,13 @@ def _matrix(op: Op, index: Index) -> QuantizedMatrix | None:
 @lowers(_PSEUDO)
 def quantized_linear(scope: Scope, op: Op) -> None:
     matrix = given_matrix(op)
+    native = native_inputs(scope, matrix) if scope.precision == "fast" else None
+    if native is not None:
+        inputs, attributes = native
+        bias = [scope.input(op, "bias")] if scope.has(op, "bias") else []
+        values = [scope.input(op, "x"), *inputs, *bias]
+        scope.bind(op, scope.emit("QuantizedLinear", *values, domain=NATIVE_DOMAIN, **attributes))
+        return
     zero_points, remainders = matrix.zero_points(), matrix.remainders()
     x = scope.input(op, "x")
     shape = (matrix.rows, matrix.blocks, matrix.block * matrix.bits // 8)

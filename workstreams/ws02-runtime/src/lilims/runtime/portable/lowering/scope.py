@@ -23,9 +23,10 @@ from onnx import helper, numpy_helper
 
 from lilims.core.errors import PackageError, UnsupportedOpError
 
+from ..blob import NUMPY_DTYPES, packed_size
 from ..program import MALFORMED, Array, Constant, Function, ListType, Op, Ref, StateType, TensorType, ValueType
 
-__all__ = ["LOWERINGS", "ONNX_DTYPES", "Deferred", "Lowering", "Precision", "Scope", "lowers"]
+__all__ = ["LOWERINGS", "NATIVE_DOMAIN", "ONNX_DTYPES", "Deferred", "Lowering", "Precision", "Scope", "lowers"]
 
 Precision = Literal["fast", "exact", "fp16"]
 Lowering = Callable[["Scope", Op], None]
@@ -40,17 +41,24 @@ ONNX_DTYPES: dict[str, type[np.generic]] = {
     "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "uint64": np.uint64,
 }  # fmt: skip
 
+NATIVE_DOMAIN = "lilims"  # of the ops that lilims-kernels has
+
 _MISSING: Any = object()
 _EAGER = 1 << 16  # bytes: larger weights are made when they are needed, one by one
 
 
 @dataclass(frozen=True)
 class Deferred:
-    """A weight that is not loaded yet: what it will be, and how to make it, anew at each call."""
+    """A weight that is not loaded yet: what it will be, and how to make it, anew at each call.
+
+    Attributes:
+        stored: the literal whose bytes in the package it is, as they lie there; None where it is made of some.
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     load: Callable[[], Array]
+    stored: Constant | None = None
 
     @property
     def nbytes(self) -> int:
@@ -76,6 +84,7 @@ class Scope:
 
     function: Function
     precision: Precision = "exact"
+    kernels: bool = False  # whether the ops of lilims-kernels may be used
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, Array] = field(default_factory=dict)
     deferred: dict[str, Deferred] = field(default_factory=dict)  # initializers too large to be loaded now
@@ -201,6 +210,24 @@ class Scope:
         weight = Deferred(np.dtype(dtype), shape, self._checked(load))
         if weight.nbytes <= _EAGER:
             return self.array(load())
+        name = self.fresh("const")
+        self.deferred[name] = weight
+        return name
+
+    def stored(self, constant: Constant) -> str:
+        """A literal's bytes as they are stored: fp16 and fp32 of its shape, anything else as uint8 [bytes].
+
+        Where they lie in the package's blob file they are neither copied nor kept anywhere else.
+        """
+        is_float = constant.type.dtype in ("fp16", "fp32")
+        load = constant.load if is_float or constant.raw is None else constant.raw
+        shape = tuple(size or 0 for size in constant.type.shape)
+        dtype = np.dtype(NUMPY_DTYPES[constant.type.dtype] if is_float else np.uint8)
+        size = shape if is_float else (packed_size(constant.type.dtype, shape),)
+        stored = constant if constant.blob is not None and constant.raw is not None else None
+        weight = Deferred(dtype, size, self._checked(load), stored)
+        if weight.nbytes <= _EAGER:
+            return self.array(weight.load())
         name = self.fresh("const")
         self.deferred[name] = weight
         return name
