@@ -218,8 +218,10 @@ def check_imports(repo: Repository) -> Iterator[Finding]:
     for member in repo.members.values():
         used: set[str] = set()
         reachable = closure(declared, member.name)
-        for path in walk(member.path):
-            if path.suffix != ".py":
+        files = list(walk(member.path))
+        apart = [p.parent for p in files if p.name == "pyproject.toml" and p.parent != member.path]  # not installed with it
+        for path in files:
+            if path.suffix != ".py" or any(path.is_relative_to(folder) for folder in apart):
                 continue
             where, shipped = path.relative_to(repo.root).as_posix(), path.is_relative_to(member.path / "src")
             for module, number in imported(path):

@@ -16,8 +16,9 @@
 namespace lilims {
 namespace {
 
-constexpr int kRows = 4;      // rows of the matrix at a time, over tiles
-constexpr int kSlack = 64;    // bytes behind every buffer, for loads of whole registers
+constexpr int kRows = 16;        // rows of the matrix that are unpacked at a time
+constexpr int kAhead = 2048;     // bytes of codes that are asked for before they are needed
+constexpr int kSlack = 64;       // bytes behind every buffer, for loads of whole registers
 
 // Room that a thread keeps for what it unpacks. Plain memory: no class of the standard library is compiled here.
 struct Scratch {
@@ -93,34 +94,50 @@ inline void quantise(const float* x, int64_t count, QuantisedBlock& out) {
   }
 }
 
+// How a row's scales meet its units: worked out once, since divisions take as long as a good part of a row.
+struct Spread {
+  int64_t units;  // of a padded row
+  int64_t there;  // of the row itself
+  int64_t each;   // units of a block
+  int64_t share;  // rows that share scales
+  Spread(const Matrix& m, int unit)
+      : units(padded(m.columns) / unit), there((m.columns + unit - 1) / unit),
+        each(m.blocks == 1 ? there : m.block() / unit), share(m.rows / m.groups) {}
+  int64_t first(const Matrix& m, int64_t row) const { return (share == 1 ? row : row / share) * m.blocks; }
+};
+
 // Scales of a row for each unit, zeros behind the last.
 template <class Lanes>
-inline void row_scales(const Matrix& m, int64_t row, int unit, int64_t units, float* out) {
-  const int64_t first = m.first(row), there = (m.columns + unit - 1) / unit;
-  const int64_t each = m.blocks == 1 ? there : m.block() / unit;
-  if (each == 1 && m.half_scale) {
+inline void row_scales(const Matrix& m, int64_t first, const Spread& spread, float* out) {
+  if (spread.each == 1 && m.half_scale) {
     const auto* halves = static_cast<const uint16_t*>(m.scale) + first;
     int64_t i = 0;
-    for (; i + Lanes::kLanes <= there; i += Lanes::kLanes) Lanes::store(out + i, Lanes::from_halves(halves + i));
-    for (; i < there; ++i) out[i] = half_to_float(halves[i]);
+    for (; i + Lanes::kLanes <= spread.there; i += Lanes::kLanes) Lanes::store(out + i, Lanes::from_halves(halves + i));
+    for (; i < spread.there; ++i) out[i] = half_to_float(halves[i]);
   } else {
     for (int64_t block = 0, i = 0; block < m.blocks; ++block) {
       const float scale = m.scale_at(first + block);
-      for (int64_t j = 0; j < each; ++j) out[i++] = scale;
+      for (int64_t j = 0; j < spread.each; ++j) out[i++] = scale;
     }
   }
-  for (int64_t i = there; i < units; ++i) out[i] = 0.0f;
+  for (int64_t i = spread.there; i < spread.units; ++i) out[i] = 0.0f;
+}
+
+// Scales that come some rows later, where each row has many.
+template <class Lanes>
+inline void prefetch_scales(const Matrix& m, int64_t first) {
+  if (m.blocks < 16) return;
+  const auto* next = static_cast<const uint8_t*>(m.scale) + (first + 4 * m.blocks) * (m.half_scale ? 2 : 4);
+  for (int64_t i = 0; i < m.blocks * 2; i += 64) Lanes::prefetch(next + i);
 }
 
 // -offset · scale of a row for each unit.
-inline void row_shifts(const Matrix& m, int64_t row, int unit, int64_t units, const float* scales, float* out) {
-  const int64_t first = m.first(row), there = (m.columns + unit - 1) / unit;
-  const int64_t each = m.blocks == 1 ? there : m.block() / unit;
+inline void row_shifts(const Matrix& m, int64_t first, const Spread& spread, const float* scales, float* out) {
   for (int64_t block = 0, i = 0; block < m.blocks; ++block) {
     const float offset = m.centred_offset_at(first + block);
-    for (int64_t j = 0; j < each; ++j, ++i) out[i] = -offset * scales[i];
+    for (int64_t j = 0; j < spread.each; ++j, ++i) out[i] = -offset * scales[i];
   }
-  for (int64_t i = there; i < units; ++i) out[i] = 0.0f;
+  for (int64_t i = spread.there; i < spread.units; ++i) out[i] = 0.0f;
 }
 
 // The bits that make stored codes into those that `Lanes` multiplies.
@@ -187,7 +204,7 @@ inline float token_row(const uint8_t* codes, int64_t bytes, uint8_t flip, const 
   };
   const int64_t whole = bytes / kBytes;
   for (int64_t i = 0; i < whole; ++i) {
-    Lanes::prefetch(codes + i * kBytes + 2048);
+    Lanes::prefetch(codes + i * kBytes + kAhead);
     add(codes + i * kBytes, i);
   }
   if (whole * kBytes < bytes) {  // what lies behind a row may lie behind the file
@@ -203,20 +220,24 @@ void token_rows(const Matrix& m, const uint8_t* packed, int64_t tokens, int64_t 
                 float* y) {
   const int64_t k = padded(m.columns), units = k / Unit, bytes = m.row_bytes();
   const TokenLayout at(k, Bits);
+  const Spread spread(m, Unit);
+  const bool shifted = m.has_centred_offset();
   thread_local Scratch scratch;
   auto* own = reinterpret_cast<float*>(scratch.reserve(size_t(3 * (units + kSlack) * 4)));
   float *both = own + units + kSlack, *shifts = both + units + kSlack;
   const uint8_t flip = flip_of<Lanes>(m);
   for (int64_t row = begin; row < end; ++row) {
-    row_scales<Lanes>(m, row, Unit, units, own);
-    if (m.has_centred_offset()) row_shifts(m, row, Unit, units, own, shifts);
+    const int64_t first = spread.first(m, row);
+    row_scales<Lanes>(m, first, spread, own);
+    prefetch_scales<Lanes>(m, first);
+    if (shifted) row_shifts(m, first, spread, own, shifts);
     for (int64_t t = 0; t < tokens; ++t) {
       const uint8_t* token = packed + t * at.size;
       const auto* scales = reinterpret_cast<const float*>(token + at.scales);
       const auto* sums = reinterpret_cast<const float*>(token + at.sums);
-      for (int64_t u = 0; u < units; ++u) both[u] = own[u] * scales[u * Unit / kBlock];
+      for (int64_t u = 0; u < units; ++u) both[u] = own[u] * scales[Unit == kBlock ? u : u / 2];
       float value = token_row<Lanes, Bits, Unit>(m.codes + row * bytes, bytes, flip, token, at, k, both);
-      if (m.has_centred_offset()) {
+      if (shifted) {
         float shift = 0.0f;
         for (int64_t u = 0; u < units; ++u) shift += shifts[u] * (Unit == 16 ? sums[u] : sums[2 * u] + sums[2 * u + 1]);
         value += shift;
@@ -228,27 +249,30 @@ void token_rows(const Matrix& m, const uint8_t* packed, int64_t tokens, int64_t 
 
 // -- many tokens: a register holds four values each of as many tokens; codes are unpacked once for all tiles -----------
 
-// Four bytes at a time, halves of a block one after the other; for 4 bits even places before odd ones.
-inline void unpack_row(const Matrix& m, int64_t row, uint8_t flip, int64_t k, uint8_t* out) {
-  const uint8_t* codes = m.codes + row * m.row_bytes();
-  if (m.bits == 8) {
-    for (int64_t i = 0; i < m.columns; ++i) out[i] = uint8_t(codes[i] ^ flip);
-  } else {
-    const int64_t bytes = m.row_bytes();
-    for (int64_t i = 0; i < bytes / 8; ++i) {
-      for (int j = 0; j < 8; ++j) {
-        const uint8_t byte = uint8_t(codes[i * 8 + j] ^ flip);
-        out[i * 16 + j] = byte & 15;
-        out[i * 16 + 8 + j] = byte >> 4;
-      }
-    }
-    for (int64_t i = bytes / 8 * 8; i < bytes; ++i) {
-      const uint8_t byte = uint8_t(codes[i] ^ flip);
-      out[i / 8 * 16 + i % 8] = byte & 15;
-      out[i / 8 * 16 + 8 + i % 8] = byte >> 4;
+// The codes of a unit one after the other, a byte each; those of 4 bits with the even places first.
+template <int Bits, int Unit>
+inline void unpack_row(const uint8_t* codes, int64_t bytes, uint8_t flip, uint8_t* out) {
+  constexpr int kHalf = Unit / 2;
+  constexpr uint64_t kEach = 0x0101010101010101;
+  if (Bits == 8) {
+    for (int64_t i = 0; i < bytes; ++i) out[i] = uint8_t(codes[i] ^ flip);
+    return;
+  }
+  const int64_t whole = bytes / kHalf;
+  for (int64_t u = 0; u < whole; ++u) {
+    for (int j = 0; j < kHalf; j += 8) {  // eight at a time
+      uint64_t few;
+      std::memcpy(&few, codes + u * kHalf + j, 8);
+      few ^= kEach * flip;
+      const uint64_t low = few & kEach * 15, high = few >> 4 & kEach * 15;
+      std::memcpy(out + u * Unit + j, &low, 8);
+      std::memcpy(out + u * Unit + kHalf + j, &high, 8);
     }
   }
-  (void)k;
+  for (int64_t i = whole * kHalf; i < bytes; ++i) {
+    out[whole * Unit + i % kHalf] = uint8_t((codes[i] ^ flip) & 15);
+    out[whole * Unit + kHalf + i % kHalf] = uint8_t((codes[i] ^ flip) >> 4);
+  }
 }
 
 template <class Lanes>
@@ -266,8 +290,8 @@ void pack_tile(const Matrix& m, const float* x, int64_t tokens, int unit, uint8_
     for (int64_t b = 0; b < k / kBlock; ++b) {
       quantise(x + lane * m.columns + b * kBlock, lane < tokens ? m.columns - b * kBlock : 0, block);
       for (int i = 0; i < kBlock; ++i) {
-        const int half = i / 16, from = m.bits == 8 ? i : half * 16 + (i % 16 < 8 ? 2 * (i % 8) : 2 * (i % 8) + 1);
-        values[((b * 8 + i / 4) * kLanes + lane) * 4 + i % 4] = block.values[from];
+        const int j = i % unit, even = j < unit / 2 ? 2 * j : 2 * j - unit + 1;
+        values[((b * 8 + i / 4) * kLanes + lane) * 4 + i % 4] = block.values[m.bits == 8 ? i : i - j + even];
       }
       scales[b * kLanes + lane] = block.scale;
       for (int u = 0; u < halves; ++u) {
@@ -279,23 +303,24 @@ void pack_tile(const Matrix& m, const float* x, int64_t tokens, int unit, uint8_
   }
 }
 
+// Some unpacked rows.
 struct Panel {
-  const uint8_t* codes;   // [kRows, k]
-  const float* scales;    // [kRows, units]
-  const float* shifts;    // as scales, or null
+  const uint8_t* codes;  // [rows, width]
+  const float* scales;   // [rows, units]
+  const float* shifts;   // as scales, or null
+  int64_t width, units;
+  int64_t there;         // units that are not padding
 };
 
-// kRows rows with `Tiles` tiles; out is [Tiles, kRows, lanes].
 template <class Lanes, int Bits, int Unit, int Tiles, int Rows>
-inline void tile_rows(const Panel& panel, const uint8_t* packed, const TileLayout& at, int64_t k, float* out) {
+inline void tile_rows(const Panel& panel, const uint8_t* packed, const TileLayout& at, float* out) {
   constexpr int kLanes = Lanes::kLanes;
   using Floats = typename Lanes::Floats;
   using Ints = typename Lanes::Ints;
-  const int64_t units = k / Unit;
   Floats total[Rows][Tiles];
   for (int r = 0; r < Rows; ++r)
     for (int t = 0; t < Tiles; ++t) total[r][t] = Lanes::zero();
-  for (int64_t u = 0; u < units; ++u) {
+  for (int64_t u = 0; u < panel.there; ++u) {
     Ints sum[Rows][Tiles];
     for (int t = 0; t < Tiles; ++t) {
       const Ints start = Lanes::load(packed + t * at.size + at.start + u * kLanes * 4);
@@ -305,22 +330,24 @@ inline void tile_rows(const Panel& panel, const uint8_t* packed, const TileLayou
       Ints a[Tiles];
       for (int t = 0; t < Tiles; ++t) a[t] = Lanes::load(packed + t * at.size + (u * Unit / 4 + d) * kLanes * 4);
       for (int r = 0; r < Rows; ++r) {
-        const Ints w = Lanes::broadcast(panel.codes + r * k + u * Unit + d * 4);
+        const Ints w = Lanes::broadcast(panel.codes + r * panel.width + u * Unit + d * 4);
         for (int t = 0; t < Tiles; ++t)
           sum[r][t] = Bits == 4 ? Lanes::dot_nibbles(sum[r][t], w, a[t]) : Lanes::dot_bytes(sum[r][t], w, a[t]);
       }
     }
     for (int t = 0; t < Tiles; ++t) {
       const uint8_t* tile = packed + t * at.size;
-      const Floats scale = Lanes::load_floats(tile + at.scales + u * Unit / kBlock * kLanes * 4);
+      const Floats scale = Lanes::load_floats(tile + at.scales + (Unit == kBlock ? u : u / 2) * kLanes * 4);
       for (int r = 0; r < Rows; ++r) {
-        const Floats both = Lanes::multiply(Lanes::broadcast_float(panel.scales[r * units + u]), scale);
+        const Floats both = Lanes::multiply(Lanes::broadcast_float(panel.scales[r * panel.units + u]), scale);
         total[r][t] = Lanes::multiply_add(Lanes::to_float(sum[r][t]), both, total[r][t]);
       }
       if (panel.shifts != nullptr) {
         const Floats sums = Lanes::load_floats(tile + at.sums + u * kLanes * 4);
-        for (int r = 0; r < Rows; ++r)
-          total[r][t] = Lanes::multiply_add(Lanes::broadcast_float(panel.shifts[r * units + u]), sums, total[r][t]);
+        for (int r = 0; r < Rows; ++r) {
+          const Floats shift = Lanes::broadcast_float(panel.shifts[r * panel.units + u]);
+          total[r][t] = Lanes::multiply_add(shift, sums, total[r][t]);
+        }
       }
     }
   }
@@ -328,45 +355,52 @@ inline void tile_rows(const Panel& panel, const uint8_t* packed, const TileLayou
     for (int r = 0; r < Rows; ++r) Lanes::store(out + (t * Rows + r) * kLanes, total[r][t]);
 }
 
+// kRows rows, unpacked, with `Tiles` tiles; out is [kRows / kFewRows, Tiles, kFewRows, lanes].
+template <class Lanes, int Bits, int Unit, int Tiles>
+inline void tile_panel(const Panel& panel, const uint8_t* packed, const TileLayout& at, float* out) {
+  constexpr int kFew = Lanes::kFewRows;
+  for (int row = 0; row < kRows; row += kFew) {
+    const int64_t place = row * panel.units;
+    const Panel few{panel.codes + row * panel.width, panel.scales + place,
+                    panel.shifts == nullptr ? nullptr : panel.shifts + place, panel.width, panel.units, panel.there};
+    tile_rows<Lanes, Bits, Unit, Tiles, kFew>(few, packed, at, out + row * Tiles * Lanes::kLanes);
+  }
+}
+
 template <class Lanes, int Bits, int Unit>
 void tiled_rows(const Matrix& m, const uint8_t* packed, int64_t tokens, int64_t begin, int64_t end, const float* bias,
                 float* y) {
-  constexpr int kLanes = Lanes::kLanes, kTiles = Lanes::kTiles, kPart = Lanes::kPart;
+  constexpr int kLanes = Lanes::kLanes, kTiles = Lanes::kTiles, kFew = Lanes::kFewRows;
   const int64_t k = padded(m.columns), units = k / Unit, tiles = (tokens + kLanes - 1) / kLanes;
   const TileLayout at(k, Unit, kLanes);
+  const Spread spread(m, Unit);
   thread_local Scratch scratch;
   uint8_t* codes = scratch.reserve(size_t(kRows * (k + 2 * units * 4) + 4 * kSlack));
   auto* scales = reinterpret_cast<float*>(codes + kRows * k);
-  float* shifts = scales + kRows * units;
-  std::memset(codes, 0, size_t(kRows * k));
+  float* shifts = m.has_centred_offset() ? scales + kRows * units : nullptr;
+  std::memset(codes, 0, size_t(kRows * (k + 2 * units * 4)));
   alignas(64) float out[kTiles * kRows * kLanes];
   for (int64_t row = begin; row < end; row += kRows) {
     const int64_t there = end - row < kRows ? end - row : kRows;
     for (int64_t r = 0; r < there; ++r) {
-      unpack_row(m, row + r, flip_of<Lanes>(m), k, codes + r * k);
-      row_scales<Lanes>(m, row + r, Unit, units, scales + r * units);
-      if (m.has_centred_offset()) row_shifts(m, row + r, Unit, units, scales + r * units, shifts + r * units);
+      const int64_t first = spread.first(m, row + r);
+      unpack_row<Bits, Unit>(m.codes + (row + r) * m.row_bytes(), m.row_bytes(), flip_of<Lanes>(m), codes + r * k);
+      row_scales<Lanes>(m, first, spread, scales + r * units);
+      if (shifts != nullptr) row_shifts(m, first, spread, scales + r * units, shifts + r * units);
     }
-    for (int64_t tile = 0; tile < tiles;) {
+    const Panel panel{codes, scales, shifts, k, units, spread.there};
+    for (int64_t tile = 0, count; tile < tiles; tile += count) {
       const uint8_t* from = packed + tile * at.size;
-      const int count = tiles - tile >= kTiles ? kTiles : 1;
-      for (int part = 0; part < kRows; part += kPart) {
-        const Panel panel{codes + part * k, scales + part * units,
-                          m.has_centred_offset() ? shifts + part * units : nullptr};
-        if (count == kTiles) tile_rows<Lanes, Bits, Unit, kTiles, kPart>(panel, from, at, k, out);
-        else tile_rows<Lanes, Bits, Unit, 1, kPart>(panel, from, at, k, out);
-        for (int t = 0; t < count; ++t) {
-          for (int64_t lane = 0; lane < kLanes; ++lane) {
-            const int64_t token = (tile + t) * kLanes + lane;
-            if (token >= tokens) break;
-            for (int64_t r = 0; r < kPart && part + r < there; ++r) {
-              const int64_t n = row + part + r;
-              y[token * m.rows + n] = out[(t * kPart + r) * kLanes + lane] + (bias == nullptr ? 0.0f : bias[n]);
-            }
-          }
+      count = tiles - tile >= kTiles ? kTiles : 1;
+      if (count == kTiles) tile_panel<Lanes, Bits, Unit, kTiles>(panel, from, at, out);
+      else tile_panel<Lanes, Bits, Unit, 1>(panel, from, at, out);
+      for (int64_t t = 0; t < count * kLanes && tile * kLanes + t < tokens; ++t) {
+        float* to = y + (tile * kLanes + t) * m.rows + row;
+        for (int64_t r = 0; r < there; ++r) {
+          const float* few = out + r / kFew * kFew * count * kLanes;
+          to[r] = few[(t / kLanes * kFew + r % kFew) * kLanes + t % kLanes] + (bias == nullptr ? 0.0f : bias[row + r]);
         }
       }
-      tile += count;
     }
   }
 }

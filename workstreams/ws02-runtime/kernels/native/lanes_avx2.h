@@ -11,7 +11,7 @@ namespace {
 struct Lanes256 {
   using Ints = __m256i;
   using Floats = __m256;
-  static constexpr int kLanes = 8, kTiles = 2, kPart = 2;
+  static constexpr int kLanes = 8, kTiles = 2, kFewRows = 2;
 #if defined(LILIMS_VNNI)
   static constexpr bool kUnsignedBytes = true;
   static Ints dot_nibbles(Ints sum, Ints u, Ints a) { return _mm256_dpbusd_avx_epi32(sum, u, a); }

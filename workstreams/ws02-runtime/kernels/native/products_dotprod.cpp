@@ -9,7 +9,7 @@ namespace {
 struct Lanes128 {
   using Ints = int32x4_t;
   using Floats = float32x4_t;
-  static constexpr int kLanes = 4, kTiles = 2, kPart = 4;
+  static constexpr int kLanes = 4, kTiles = 2, kFewRows = 4;
   static constexpr bool kUnsignedBytes = false;
 
   static Ints load(const void* p) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const uint8_t*>(p))); }

@@ -5,7 +5,7 @@ namespace lilims {
 namespace {
 
 struct LanesPlain {
-  static constexpr int kLanes = 4, kTiles = 1, kPart = 1;
+  static constexpr int kLanes = 4, kTiles = 1, kFewRows = 1;
   static constexpr bool kUnsignedBytes = false;
   struct Ints { int32_t v[kLanes]; };
   struct Floats { float v[kLanes]; };

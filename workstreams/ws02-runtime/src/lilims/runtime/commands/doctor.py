@@ -90,11 +90,20 @@ def _executors() -> Iterator[Finding]:
     else:
         status: Status = "missing" if problem else "note"
         yield Finding("executors", "portable", status, "ONNX Runtime is not installed", "pip install onnxruntime")
+    yield _kernels(settings().kernels)
     try:
         setting = settings().executor
         yield Finding("executors", "in use", "ok", f"{choose(settings_choice(setting))} (setting: {setting})")
     except LilimsError as error:
         yield Finding("executors", "in use", "missing", str(error), error.hint or "unset LILIMS_EXECUTOR")
+
+
+def _kernels(wanted: bool) -> Finding:
+    from ..portable.kernels import kernels_state
+
+    usable, state = kernels_state()
+    detail = f"lilims-kernels: {state}" if wanted or not usable else "lilims-kernels: switched off (LILIMS_KERNELS)"
+    return Finding("executors", "kernels", "ok" if usable and wanted else "note", detail)
 
 
 def _packages() -> Iterator[Finding]:

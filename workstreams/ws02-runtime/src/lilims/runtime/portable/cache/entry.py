@@ -66,12 +66,17 @@ def write_entry(folder: Path, functions: Mapping[str, Function], default: str, g
         OSError: a file cannot be written.
         PackageError: a weight contradicts itself.
     """
-    written = []
+    written: list[dict[str, Any]] = []
     for i, lowered in enumerate(graphs):
         write_graph(lowered.graph, folder / f"{i}.onnx", folder / f"{i}.weights")
-        calls = {name: asdict(call) for name, call in lowered.calls.items()}
-        written.append({"plan": _plan_out(lowered.graph), "calls": calls, "function": lowered.function.name})
-        written[-1]["native"] = lowered.native
+        written.append(
+            {
+                "plan": _plan_out(lowered.graph),
+                "calls": {name: asdict(call) for name, call in lowered.calls.items()},
+                "function": lowered.function.name,
+                "native": lowered.native,
+            }
+        )
     described = {name: _function_out(function) for name, function in functions.items()}
     return {"default": default, "functions": described, "graphs": written}
 
