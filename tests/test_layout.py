@@ -184,6 +184,17 @@ def test_imports_are_declared(tree: Path, file: str, code: str, finding: str) ->
     assert findings(tree) == [finding]
 
 
+def test_a_distribution_inside_a_member_declares_for_itself(tree: Path) -> None:
+    folder = tree / WORDS / "native"
+    folder.mkdir()
+    (folder / "test_it.py").write_text("import lilims.native\n", "utf-8")
+    assert findings(tree) == [
+        f"{WORDS}/native/test_it.py:1: imports: lilims.native, which lilims-words does not depend on"
+    ]
+    (folder / "pyproject.toml").write_text("", "utf-8")
+    assert findings(tree) == []
+
+
 def test_the_standard_library_and_own_modules_need_no_declaration(tree: Path) -> None:
     path = tree / WORDS / "src/lilims/words/main.py"
     path.write_text(path.read_text("utf-8") + "import os.path\nimport lilims.words.more\nfrom . import more\n", "utf-8")

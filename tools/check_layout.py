@@ -219,7 +219,8 @@ def check_imports(repo: Repository) -> Iterator[Finding]:
         used: set[str] = set()
         reachable = closure(declared, member.name)
         files = list(walk(member.path))
-        apart = [p.parent for p in files if p.name == "pyproject.toml" and p.parent != member.path]  # not installed with it
+        # A distribution inside a member is none of its parts.
+        apart = [p.parent for p in files if p.name == "pyproject.toml" and p.parent != member.path]
         for path in files:
             if path.suffix != ".py" or any(path.is_relative_to(folder) for folder in apart):
                 continue
