@@ -97,8 +97,9 @@ def convert(
         graph: chunk, buckets, embedding and split into packages (`lilims.conversion.GraphOptions`).
         fp16_scale: a power of two up to 1 that the residual stream is multiplied by, with equal logits; "auto" is the
             largest that keeps fp16 from overflowing on random tokens, halved; "off" is 1.
-        gguf_forms: how kept codes are stored: "safe", in one op; "compact", those of IQ4_NL, IQ4_XS and MXFP4 as a
-            table and a scale, in two, which no device has been seen to run (docs/gguf.md).
+        gguf_forms: how kept codes are stored: "safe", in one op; "compact", those of Q2_K, Q3_K, Q5_0, Q5_1, Q5_K,
+            Q6_K, IQ4_NL, IQ4_XS and MXFP4 as a table and a scale, in two, which no device has been seen to run
+            (docs/gguf.md).
         jobs: threads that quantise; default is the number of cores, at most 8. The bytes do not depend on it.
         resume: go on from what an interrupted conversion with `resume` has left, and leave such work if interrupted.
         force: replace `out` if it exists.

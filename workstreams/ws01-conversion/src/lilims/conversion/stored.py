@@ -124,21 +124,30 @@ class Palettized:
 
 @dataclass(frozen=True)
 class Indexed:
-    """A matrix [N, K] as w = table[index] · scale: a constexpr op behind another, which no device has been seen to run.
+    """A matrix [N, K] as w = (table[index] - offset) · scale.
+
+    It takes a constexpr op behind another, which no device has been seen to run.
 
     Attributes:
-        indices: uint8 [N, K], below 16.
-        table: fp16 [1, 16].
+        indices: uint8 [N, K], below 2 ** index_bits.
+        table: fp16 [1, 2 ** index_bits].
         scale: fp16 [N, K / group_size].
+        offset: fp16 like `scale`; None is 0.
     """
 
     indices: NDArray[np.uint8]
     table: NDArray[np.float16]
     scale: NDArray[np.float16]
+    offset: NDArray[np.float16] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.indices.shape
+
+    @property
+    def index_bits(self) -> int:
+        """1, 2, 3, 4, 6 or 8: what the table's size asks for."""
+        return int(self.table.shape[1] - 1).bit_length()
 
     @property
     def group_size(self) -> int:
@@ -147,17 +156,21 @@ class Indexed:
 
     @property
     def bits(self) -> float:
-        """Stored bits per element, scales and the table included."""
-        return 4 + 16 * (self.scale.size + self.table.size) / self.indices.size
+        """Stored bits per element, scales, offsets and the table included."""
+        around = self.table.size + self.scale.size * (1 if self.offset is None else 2)
+        return self.index_bits + 16 * around / self.indices.size
 
     @property
     def label(self) -> str:
         """The scheme in words, as the manifest has it."""
-        return f"lut4 scaled block {self.group_size}, unverified"
+        block = f"block {self.group_size}" + ("" if self.offset is None else " with offset")
+        return f"lut{self.index_bits} scaled {block}, unverified"
 
     def dequantize(self) -> NDArray[np.float32]:
-        """table[indices] · scale in float32, [N, K]."""
+        """(table[indices] - offset) · scale in float32, [N, K]."""
         found = self.table[0].astype(np.float32)[self.indices].reshape(*self.scale.shape, self.group_size)
+        if self.offset is not None:
+            found -= self.offset.astype(np.float32)[..., None]
         found *= self.scale.astype(np.float32)[..., None]
         values: NDArray[np.float32] = found.reshape(self.indices.shape)
         return values

@@ -54,7 +54,7 @@ _EPILOG = "Example: lilims convert ./TinyStories-1M -o tiny --quantize int8"
     type=click.Choice(["safe", "compact"]),
     default="safe",
     show_default=True,
-    help="How a GGUF file's codes are stored; compact: IQ4_NL, IQ4_XS, MXFP4 smaller, unverified on devices.",
+    help="How a GGUF file's codes are stored; compact: Q2, Q3, Q5, Q6, IQ4, MXFP4 smaller, unverified on devices.",
 )
 @click.option("--context", type=int, help="Tokens of the KV cache [default: the model's own, at most 8192].")
 @click.option("--adapter", "adapters", type=click.Path(path_type=Path), multiple=True, help="LoRA adapter to merge.")

@@ -92,8 +92,8 @@ class Bank:
         if isinstance(placed.form, Palettized):
             return mb.constexpr_lut_to_dense(indices=parts["indices"], lut=parts["table"], name=name)
         if isinstance(placed.form, Indexed):
-            values = mb.constexpr_lut_to_dense(indices=parts["indices"], lut=parts["table"], name=f"{name}_values")
-            return mb.constexpr_blockwise_shift_scale(data=values, scale=parts["scale"], name=name)
+            indices, table = parts.pop("indices"), parts.pop("table")
+            parts["codes"] = mb.constexpr_lut_to_dense(indices=indices, lut=table, name=f"{name}_values")
         return mb.constexpr_blockwise_shift_scale(data=parts.pop("codes"), **parts, name=name)
 
     @staticmethod

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCKS", "TABLES", "BlockType", "places"]
+__all__ = ["BLOCKS", "BlockType"]
 
 Bytes = NDArray[np.uint8]
 Codes = NDArray[np.int8] | NDArray[np.uint8]
@@ -36,6 +36,7 @@ class BlockType:
         low, high: the range of codes.
         codes: bytes [n, block] → codes [n, size].
         scales: bytes [n, block] → scales and biases, float32 [n, size / group].
+        table: the codes of a type that stores places in a table, in the table's order; None where it stores codes.
     """
 
     size: int
@@ -45,6 +46,14 @@ class BlockType:
     high: int
     codes: Callable[[Bytes], Codes]
     scales: Callable[[Bytes], Scales]
+    table: NDArray[np.int8] | None = None
+
+    @property
+    def levels(self) -> NDArray[np.int16]:
+        """Every code there can be, [levels]: those of the table as it has them, else from `low` to `high`."""
+        if self.table is not None:
+            return self.table.astype(np.int16)
+        return np.arange(self.low, self.high + 1, dtype=np.int16)
 
     @property
     def minimum(self) -> bool:
@@ -100,13 +109,6 @@ def _scale_and_minimum(blocks: Bytes) -> Scales:
 
 _IQ4 = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int8)
 _E2M1 = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.int8)  # doubled
-
-TABLES = {"IQ4_NL": (_IQ4, 2), "MXFP4": (_E2M1, 1), "IQ4_XS": (_IQ4, 8)}  # and the first byte of places
-
-
-def places(blocks: Bytes, label: str) -> Bytes:
-    """The places in its table of a type that has one, uint8 [n, size], below 16."""
-    return _nibbles(blocks[:, TABLES[label][1] :], 16)
 
 
 def _e8m0(blocks: Bytes) -> Scales:
@@ -182,12 +184,12 @@ BLOCKS: Mapping[str, BlockType] = {
     ),
     "Q5_1": BlockType(32, 32, 8, 0, 31, lambda b: _nibbles(b[:, 8:], 16) | _fifth_bits(b[:, 4:8]), _scale_and_minimum),
     "Q8_0": BlockType(32, 32, 8, -128, 127, lambda b: np.ascontiguousarray(b[:, 2:]).view(np.int8), _scale),
-    "IQ4_NL": BlockType(32, 32, 8, -127, 113, lambda b: _IQ4[_nibbles(b[:, 2:], 16)], _scale),
-    "MXFP4": BlockType(32, 32, 8, -12, 12, lambda b: _E2M1[_nibbles(b[:, 1:], 16)], _e8m0),
+    "IQ4_NL": BlockType(32, 32, 8, -127, 113, lambda b: _IQ4[_nibbles(b[:, 2:], 16)], _scale, _IQ4),
+    "MXFP4": BlockType(32, 32, 8, -12, 12, lambda b: _E2M1[_nibbles(b[:, 1:], 16)], _e8m0, _E2M1),
     "Q2_K": BlockType(256, 16, 4, 0, 3, _q2_codes, _q2_scales),
     "Q3_K": BlockType(256, 16, 4, -4, 3, _q3_codes, _q3_scales),
     "Q4_K": BlockType(256, 32, 4, 0, 15, lambda b: _nibbles(b[:, 16:], 32), _k_scales),
     "Q5_K": BlockType(256, 32, 8, 0, 31, _q5_codes, _k_scales),
     "Q6_K": BlockType(256, 16, 8, -32, 31, _q6_codes, _q6_scales),
-    "IQ4_XS": BlockType(256, 32, 8, -127, 113, lambda b: _IQ4[_nibbles(b[:, 8:], 16)], _xs_scales),
+    "IQ4_XS": BlockType(256, 32, 8, -127, 113, lambda b: _IQ4[_nibbles(b[:, 8:], 16)], _xs_scales, _IQ4),
 }

@@ -10,6 +10,9 @@ w = code · scale + bias it keeps
     flat     groups with scale 0 and a bias: all their values are the bias. Their codes say nothing, so they become 0,
              the scale |bias| and the offset ∓1.
 
+The compact form has in place of codes their places in a table of all codes there can be, where such a place takes less
+room than a code. Core ML has codes of 4 and 8 bits only, but places of 1, 2, 3, 4, 6 and 8 (`constexpr_lut_to_dense`).
+
 Errors are told in steps: the difference between two neighbouring codes of a group (for flat groups, their value).
 """
 
@@ -26,7 +29,7 @@ from lilims.core.errors import CheckpointError, MissingDependencyError
 from ..quantize import Scheme, quantize
 from ..sources.safetensors import widened
 from ..stored import Dense, Indexed, Quantized, Stored
-from .blocks import BLOCKS, TABLES, BlockType, places
+from .blocks import BLOCKS, BlockType
 from .header import TYPES, TensorEntry
 
 __all__ = ["Kept", "padded_to", "read_values", "survey"]
@@ -34,6 +37,7 @@ __all__ = ["Kept", "padded_to", "read_values", "survey"]
 _DENSE = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
 _AGAIN = "fetch the file again, or quantise the model again"
 _TOLERATED = 0.5  # steps: what rounding to codes may have cost in the first place
+_PLACE_BITS = (1, 2, 3, 4, 6, 8)
 _INT8 = Scheme("int", 8, group=32)
 _AT_ONCE = 1 << 22  # bytes surveyed at once
 _BLOCK_BYTES = {name: size for name, _, size in TYPES.values()}
@@ -51,7 +55,7 @@ class Kept:
         name: its name, for errors.
         form: its codes, or fp16 or int8 values in their stead.
         error_steps: 0 where the form holds the very values; else the most that one may be off by, in steps.
-        compact: codes that are places in a table are stored as such, table and scale in two ops.
+        compact: codes are stored as places in a table, table and scale in two ops.
     """
 
     entry: TensorEntry
@@ -61,8 +65,10 @@ class Kept:
     compact: bool = False
 
     def compacted(self) -> Kept:
-        """The same in the compact form of its type, where there is one."""
-        return replace(self, compact=True) if self.form == "codes" and self.entry.type in TABLES else self
+        """The same in the compact form of its type, where that is smaller."""
+        kind = BLOCKS.get(self.entry.type)
+        smaller = self.form == "codes" and kind is not None and _place_bits(kind) < kind.bits
+        return replace(self, compact=True) if smaller else self
 
     @property
     def lost(self) -> bool:
@@ -75,7 +81,7 @@ class Kept:
         if self.form == "codes":
             kind = BLOCKS[self.entry.type]
             if self.compact:
-                return Scheme("lut", 4, group=kind.group, method="kept")
+                return Scheme("lut", _place_bits(kind), kind.minimum, kind.group, method="kept")
             return Scheme("int", kind.bits, kind.minimum, kind.group, method="kept")
         return Scheme("fp16") if self.form == "fp16" else _INT8
 
@@ -183,16 +189,13 @@ def padded_to(shape: tuple[int, ...], stored: Stored) -> Stored:
         return Dense(np.pad(stored.values, ((0, below), (0, right))))
     assert isinstance(stored, (Quantized, Indexed)) and right % stored.group_size == 0
     grid = ((0, below), (0, right // stored.group_size))
+    scale = np.pad(stored.scale, grid)
+    offset = None if stored.offset is None else np.pad(stored.offset, grid)
     if isinstance(stored, Indexed):  # any place will do: the scale is 0
         indices = np.pad(stored.indices, ((0, below), (0, right)))
-        return replace(stored, indices=indices, scale=np.pad(stored.scale, grid))
+        return replace(stored, indices=indices, scale=scale, offset=offset)
     codes: NDArray[Any] = np.pad(stored.codes, ((0, below), (0, right)))
-    return Quantized(
-        codes,
-        np.pad(stored.scale, grid),
-        stored.code_bits,
-        None if stored.offset is None else np.pad(stored.offset, grid),
-    )
+    return replace(stored, codes=codes, scale=scale, offset=offset)
 
 
 # -- codes, scales and offsets -----------------------------------------------------------------------------------------
@@ -222,12 +225,21 @@ def _codes(raw: NDArray[np.uint8], label: str) -> Quantized:
     return Quantized(codes.reshape(rows, -1), scale.reshape(rows, -1), kind.bits, offset)
 
 
+def _place_bits(kind: BlockType) -> int:
+    """Bits of a place among all codes of a type, as Core ML has them."""
+    return next(bits for bits in _PLACE_BITS if 1 << bits >= len(kind.levels))
+
+
 def _indices(raw: NDArray[np.uint8], label: str) -> Indexed:
-    """As `_codes`, of a type whose codes are places in a table."""
-    blocks, rows = _blocks(raw, label), len(raw)
-    scale, _, _ = _grid(*BLOCKS[label].scales(blocks))
-    table = TABLES[label][0].astype(np.float16)[None]
-    return Indexed(places(blocks, label).reshape(rows, -1), table, scale.reshape(rows, -1))
+    """As `_codes`, with places in the table of the type's codes, which zeros fill up, instead of codes."""
+    levels = BLOCKS[label].levels
+    table = np.zeros((1, 1 << _place_bits(BLOCKS[label])), np.float16)
+    table[0, : len(levels)] = levels
+    place_of = np.zeros(256, np.uint8)
+    for place in reversed(range(len(levels))):  # of two that are equal (MXFP4's zeros) the first
+        place_of[levels[place]] = place  # a code below 0 counts from the end, as its byte does
+    safe = _codes(raw, label)
+    return Indexed(place_of[safe.codes.view(np.uint8)], table, safe.scale, safe.offset)
 
 
 def _error(kind: BlockType, blocks: NDArray[np.uint8], scale: Floats, bias: Floats | None) -> float:

@@ -41,7 +41,7 @@ class Scheme:
     Attributes:
         kind: fp16 values, integer codes with scales, or indices into tables; keep stands for what the checkpoint has.
         bits: of a value, a code or an index.
-        asymmetric: codes are unsigned and each scale has an offset (integers only).
+        asymmetric: each scale has an offset; codes are unsigned then (integers, and tables with scales).
         group: values along the input that share a scale; None is one scale for each output channel (integers only).
         rows: output channels that share a table; None is one table for the tensor (tables only).
         method: round to nearest with scales that use the whole range of codes, scales found by search, or codes and
@@ -60,7 +60,7 @@ class Scheme:
         if self.kind in ("fp16", "keep"):
             return self.kind
         if self.kind == "lut" and self.group:  # codes that are kept; no text asks for it
-            return f"lut{self.bits}-g{self.group}-{self.method}"
+            return f"lut{self.bits}{'-asym' if self.asymmetric else ''}-g{self.group}-{self.method}"
         if self.kind == "lut":
             return f"lut{self.bits}" + (f"-r{self.rows}" if self.rows else "")
         spread = f"-g{self.group}" if self.group else "-channel"

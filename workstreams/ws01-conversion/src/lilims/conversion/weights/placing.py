@@ -53,11 +53,14 @@ def parts_of(stored: Stored) -> dict[str, tuple[str, NDArray[Any]]]:
     if isinstance(stored, Palettized):
         indices = (f"uint{stored.index_bits}", stored.indices)
         return {"indices": indices, "table": ("fp16", stored.table[:, None, :, None])}
+    found: dict[str, tuple[str, NDArray[Any]]]
     if isinstance(stored, Indexed):
-        table = ("fp16", stored.table[:, None, :, None])
-        return {"indices": ("uint4", stored.indices), "table": table, "scale": ("fp16", stored.scale)}
-    kind = "int" if stored.codes.dtype.kind == "i" else "uint"
-    found = {"codes": (f"{kind}{stored.code_bits}", stored.codes), "scale": ("fp16", stored.scale)}
+        indices = (f"uint{stored.index_bits}", stored.indices)
+        found = {"indices": indices, "table": ("fp16", stored.table[:, None, :, None])}
+    else:
+        kind = "int" if stored.codes.dtype.kind == "i" else "uint"
+        found = {"codes": (f"{kind}{stored.code_bits}", stored.codes)}
+    found["scale"] = ("fp16", stored.scale)
     return found if stored.offset is None else {**found, "offset": ("fp16", stored.offset)}
 
 

@@ -43,7 +43,8 @@ def form_of(scheme: Scheme, shape: tuple[int, ...]) -> Stored:
     rows, width = shape
     if taken.kind == "lut" and taken.group is not None:
         scale = empty(np.float16, rows, width // taken.group)
-        return Indexed(empty(np.uint8, rows, width), empty(np.float16, 1, 16), scale)
+        table = empty(np.float16, 1, 1 << taken.bits)
+        return Indexed(empty(np.uint8, rows, width), table, scale, scale if taken.asymmetric else None)
     if taken.kind == "lut":
         tables = empty(np.float16, rows // (taken.rows or rows), 1 << taken.bits)
         return Palettized(empty(np.uint8, rows, width), tables, taken.bits)
