@@ -51,7 +51,7 @@ def test_values_are_those_of_the_safe_form_and_of_gguf(tmp_path: Path, kind: str
     if safe.error_steps == 0:
         assert not off.any()
     assert safe.compacted().error_steps == safe.error_steps
-    assert (off <= (safe.error_steps + 1e-4) * steps(kind, raw)).all()  # ggml rounds its sums to float32
+    assert (off <= (safe.error_steps + 1e-6) * steps(kind, raw)).all()  # ggml rounds its sums to float32
     wide = padded_to((SHAPE[0] + 4, SHAPE[1] + 64), found).dequantize()
     np.testing.assert_array_equal(wide[: SHAPE[0], : SHAPE[1]], wanted.dequantize())
     assert not wide[SHAPE[0] :].any() and not wide[:, SHAPE[1] :].any()
