@@ -7,5 +7,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 for folder in shared workstreams/ws*/; do
     [ -f "$folder/pyproject.toml" ] || continue
     printf '\n--- %s\n' "$folder"
-    (cd "$folder" && hatch test -m 'not parity and not soak and not slow')
+    (cd "$folder" && hatch test tests -m 'not parity and not soak and not slow')
 done
