@@ -72,8 +72,8 @@ def test_the_portable_executor_keeps_functions(monkeypatch: pytest.MonkeyPatch) 
     made: list[dict[str, Any]] = []
 
     class Fake:
-        def __init__(self, package: Path, **options: Any) -> None:
-            made.append(options)
+        def __init__(self, package: Path, function_name: str | None, **options: Any) -> None:
+            made.append({"function_name": function_name, **options})
 
         def make_state(self) -> str:
             return "state"
@@ -81,9 +81,9 @@ def test_the_portable_executor_keeps_functions(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(model, "MLModel", Fake)
     opened = PortableExecutor(Path("p"), precision="exact", threads=3)
     assert opened.make_state() == "state"
-    options = {"precision": "exact", "threads": 3, "cache": None}
-    assert made == [{"skip_model_load": True, **options}]
+    options = {"precision": "exact", "threads": 3, "cache": None, "trace": None}
+    assert made == [{"function_name": None, "skip_model_load": True, "any_count": False, **options}]
     assert opened.function("decode") is opened.function("decode")
-    assert made[1:] == [{"function_name": "decode", "trace": None, **options}]
+    assert made[1:] == [{"function_name": "decode", "skip_model_load": False, "any_count": True, **options}]
     assert opened.make_state() == "state"
     assert len(made) == 2
