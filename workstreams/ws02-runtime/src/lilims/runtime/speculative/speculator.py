@@ -40,7 +40,8 @@ class Speculator:
 
     Args:
         draft: where proposals come from; the text itself unless given.
-        most: tokens of a proposal. One less than the chunk of `score` is best: what fills the chunk costs nothing more.
+        most: tokens of a proposal. Where chunks are padded, one less than the chunk of `score` is best: what fills
+            it costs nothing more.
         always: check every proposal, whether it pays or not.
         clock: gives seconds.
 
