@@ -1,0 +1,298 @@
+"""Measures lilims beside llama.cpp (and transformers) on the same weights, in turns; prints tables in Markdown.
+
+    hatch run peers:speed                                  a random 1.1B Llama, Q4_0 and Q8_0
+    hatch run peers:speed --model builtin --types Q8_0     the built-in model
+    hatch run peers:speed --engines lilims lilims-kernels  without the peers
+    hatch run peers:speed --keep FOLDER                    keeps the files, and takes those that are there
+
+llama.cpp's own quantiser writes a GGUF file; `lilims convert` keeps its codes, so both multiply the same values. Each
+engine is a process that holds its model; one works at a time. A round measures every engine once: a prompt of random
+tokens, then tokens one by one at each depth (the text before them was run, not made up). What is printed is the median
+over rounds, and the median of the ratios within a round with the lowest and highest. Neither tokenising nor sampling
+counts. "start" is a process from its start to the first token of a short prompt, with files in the page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+CONTEXT = 8192
+START_PROMPT = 16
+SHAPE = "TinyLlama*"
+ENGINES = ("llama.cpp", "lilims", "lilims-kernels")
+
+
+class Engine(Protocol):
+    """A model with a cache of keys and values, whose tokens are ids."""
+
+    def append(self, ids: Sequence[int]) -> int:
+        """Runs tokens behind those that it has; the likeliest next id."""
+        ...
+
+    def rewind(self, length: int) -> None:
+        """Keeps the first `length` tokens."""
+        ...
+
+
+class Lilims:
+    """A package in the portable executor, precision "fast"."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from lilims.runtime import load
+
+        self._session = load(path, executor="portable", threads=threads).session()
+
+    def append(self, ids: Sequence[int]) -> int:
+        return int(self._session.append(ids).argmax())
+
+    def rewind(self, length: int) -> None:
+        self._session.rewind(self._session.position - length)
+
+
+class LlamaCpp:
+    """A GGUF file in llama.cpp, with its defaults for speed."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from llama_cpp import Llama
+
+        options = {"n_threads": threads, "n_threads_batch": threads, "n_batch": 512, "n_ubatch": 512}
+        self._model = Llama(str(path), n_ctx=CONTEXT, verbose=False, **options)
+
+    def append(self, ids: Sequence[int]) -> int:
+        import llama_cpp
+
+        self._model.eval(list(ids))
+        logits = llama_cpp.llama_get_logits_ith(self._model.ctx, -1)
+        return int(np.ctypeslib.as_array(logits, shape=(self._model.n_vocab(),)).argmax())
+
+    def rewind(self, length: int) -> None:
+        self._model._ctx.kv_cache_seq_rm(-1, length, -1)
+        self._model.n_tokens = length
+
+
+def opened(engine: str, path: Path, threads: int) -> Engine:
+    return (LlamaCpp if engine == "llama.cpp" else Lilims)(path, threads)
+
+
+def serve(engine: str, path: Path, threads: int) -> None:
+    """Answers lines of JSON: {"append": n} or {"one_by_one": n} with {"seconds": …}, {"rewind": n} with {}."""
+    model, random = opened(engine, path, threads), np.random.default_rng(0)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        (what, n), *_ = json.loads(line).items()
+        ids = [int(i) for i in random.integers(300, 4000, n)]
+        started = time.perf_counter()
+        if what == "rewind":
+            model.rewind(n)
+        elif what == "append":
+            model.append(ids)
+        else:
+            for token in ids:
+                model.append([token])
+        print(json.dumps({"seconds": time.perf_counter() - started}), flush=True)
+
+
+def start(engine: str, path: Path, threads: int) -> None:
+    """One token of a short prompt, and the end."""
+    print(opened(engine, path, threads).append(range(300, 300 + START_PROMPT)), flush=True)
+
+
+class Process:
+    """An engine in a process of its own."""
+
+    def __init__(self, engine: str, path: Path, threads: int) -> None:
+        self._process = subprocess.Popen(
+            command("serve", engine, path, threads), stdin=-1, stdout=-1, text=True, env=environment(engine)
+        )
+        self._read()
+
+    def ask(self, what: str, n: int) -> float:
+        """Seconds of one task."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({what: n}) + "\n")
+        self._process.stdin.flush()
+        return float(self._read()["seconds"])
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"an engine ended: {self._process.args}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def command(what: str, engine: str, path: Path, threads: int) -> list[str]:
+    return [sys.executable, __file__, "--child", what, engine, str(path), "--threads", str(threads)]
+
+
+def environment(engine: str) -> dict[str, str]:
+    return {**os.environ, "LILIMS_KERNELS": str(int(engine == "lilims-kernels"))}
+
+
+def measure(paths: dict[str, Path], options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
+    """Seconds of every task of every engine, in the order of the rounds: {task: {engine: seconds}}."""
+    found: dict[str, dict[str, list[float]]] = {}
+
+    def note(task: str, engine: str, seconds: float) -> None:
+        found.setdefault(task, {}).setdefault(engine, []).append(seconds)
+
+    for _ in range(options.rounds):
+        for engine, path in paths.items():
+            begun = time.perf_counter()
+            subprocess.run(
+                command("start", engine, path, options.threads), env=environment(engine), check=True, stdout=-1
+            )
+            note("start", engine, time.perf_counter() - begun)
+    processes = {engine: Process(engine, path, options.threads) for engine, path in paths.items()}
+    for round in range(options.rounds + 1):  # the first one warms up
+        for engine, process in processes.items():
+            process.ask("rewind", 0)
+            seconds = process.ask("append", options.prompt)
+            if round:
+                note(f"prompt of {options.prompt}", engine, seconds / options.prompt)
+    for depth in options.depths:
+        for process in processes.values():
+            process.ask("rewind", 0)
+            if depth:
+                process.ask("append", depth)
+        for round in range(options.rounds + 1):
+            for engine, process in processes.items():
+                seconds = process.ask("one_by_one", options.tokens)
+                process.ask("rewind", depth)
+                if round:
+                    note(f"tokens at {depth}", engine, seconds / options.tokens)
+    for process in processes.values():
+        process.close()
+    return found
+
+
+def show(found: dict[str, dict[str, list[float]]]) -> None:
+    """One row for each task and engine; ratios are speeds against the first engine's of the same round."""
+    for task, engines in found.items():
+        reference = next(iter(engines.values()))
+        for engine, seconds in engines.items():
+            middle = statistics.median(seconds)
+            figure = f"{middle:.2f} s" if task == "start" else f"{1 / middle:.1f} tokens/s"
+            ratios = sorted(theirs / ours for theirs, ours in zip(reference, seconds, strict=True))
+            spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            print(f"| {task} | {engine} | {figure} | {spread} |", flush=True)
+
+
+def read_bandwidth(threads: int) -> float:
+    """Bytes a second at which `threads` threads sum 1 GB of memory, the best of five."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    parts = np.array_split(np.ones(2**27, np.int64), threads)
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(5):
+            begun = time.perf_counter()
+            list(pool.map(np.sum, parts))
+            best = max(best, 2**30 / (time.perf_counter() - begun))
+    return best
+
+
+def float_file(model: str, folder: Path) -> Path:
+    """A GGUF file of float16 weights."""
+    from peers_gguf import gguf_files, write_float
+
+    path = folder / f"{model}-F16.gguf"
+    if path.exists():
+        return path
+    if model == "builtin":
+        write_float(path)
+        return path
+    from lilims.conversion.random_checkpoint import write_random_checkpoint
+    from lilims.core.testing import test_data
+
+    (config,) = test_data("configs").rglob(f"{SHAPE}/config.json")
+    values = json.loads(config.read_text())
+    write_random_checkpoint(values, folder / "checkpoint", dtype="F16")
+    files = gguf_files()
+    size = values["vocab_size"]
+    tokens, kinds = ["<unk>", "<s>", "</s>", *(f"t{i}" for i in range(3, size))], [2, 3, 3, *[1] * (size - 3)]
+    files.write_gguf(
+        folder / "checkpoint", path, files.packer("F16"),
+        extra=lambda w: files.write_vocabulary(w, tokens, kinds, bos=1, eos=2, unk=0),
+    )  # fmt: skip
+    return path
+
+
+def prepare(options: argparse.Namespace, kind: str, folder: Path) -> dict[str, Path]:
+    """The quantised file and the package made of it, by engine."""
+    from lilims.conversion import convert
+    from peers_gguf import quantize
+
+    quantised, package = folder / f"{options.model}-{kind}.gguf", folder / f"{options.model}-{kind}"
+    if not quantised.exists():
+        quantize(float_file(options.model, folder), quantised, kind)
+    if not package.exists():
+        convert(quantised, package, context=CONTEXT)
+    return {engine: quantised if engine == "llama.cpp" else package for engine in options.engines}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Measure lilims beside llama.cpp on the same weights.")
+    parser.add_argument("--model", choices=["1.1b", "builtin"], default="1.1b")
+    parser.add_argument("--types", nargs="+", default=["Q4_0", "Q8_0"])
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--depths", type=int, nargs="+", default=[0, 4096])
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--child", nargs=3, metavar=("WHAT", "ENGINE", "PATH"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child:
+        what, engine, path = options.child
+        {"serve": serve, "start": start}[what](engine, Path(path), options.threads)
+        return 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in options.types:
+            paths = prepare(options, kind, folder)
+            bandwidth = f"memory is read at {read_bandwidth(options.threads) / 1e9:.1f} GB/s"
+            print(f"\n{options.model} {kind}, {options.threads} threads, {processor()}; {bandwidth}")
+            print("weights: " + ", ".join(f"{engine} {size_of(path) / 1e6:,.0f} MB" for engine, path in paths.items()))
+            print("\n| | engine | speed | against the first |\n|---|---|---:|---:|", flush=True)
+            show(measure(paths, options))
+    return 0
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of a package's weights."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("weight.bin")))
+
+
+def processor() -> str:
+    """The processor's name, as the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
