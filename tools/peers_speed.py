@@ -225,15 +225,22 @@ def float_file(model: str, folder: Path) -> Path:
     from lilims.core.testing import test_data
 
     (config,) = test_data("configs").rglob(f"{SHAPE}/config.json")
-    values = json.loads(config.read_text())
+    values = json.loads(config.read_text("utf-8")) | {"max_position_embeddings": CONTEXT}
     write_random_checkpoint(values, folder / "checkpoint", dtype="F16")
     files = gguf_files()
     size = values["vocab_size"]
-    tokens, kinds = ["<unk>", "<s>", "</s>", *(f"t{i}" for i in range(3, size))], [2, 3, 3, *[1] * (size - 3)]
-    files.write_gguf(
-        folder / "checkpoint", path, files.packer("F16"),
-        extra=lambda w: files.write_vocabulary(w, tokens, kinds, bos=1, eos=2, unk=0),
-    )  # fmt: skip
+    tokens = ["<unk>", "<s>", "</s>", "a", "b", "ab", *(f"t{i}" for i in range(6, size))]
+
+    def vocabulary(writer: Any) -> None:  # llama.cpp wants a merge
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_list(tokens)
+        writer.add_token_types([2, 3, 3, *[1] * (size - 3)])
+        writer.add_token_merges(["a b"])
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+
+    files.write_gguf(folder / "checkpoint", path, files.packer("F16"), extra=vocabulary)
     return path
 
 

@@ -9,7 +9,7 @@ namespace {
 struct Lanes512 {
   using Ints = __m512i;
   using Floats = __m512;
-  static constexpr int kLanes = 16, kTiles = 2, kFewRows = 4;
+  static constexpr int kLanes = 16, kTiles = 2, kFewRows = 8;
   static constexpr bool kUnsignedBytes = true;
 
   static Ints load(const void* p) { return _mm512_loadu_si512(p); }
