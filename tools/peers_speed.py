@@ -135,7 +135,7 @@ class Process:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"an engine ended: {self._process.args}")
+            raise SystemExit(f"an engine ended: {self._process.args!r}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from lilims.core.errors import ContractError
+from lilims.core.testing import test_data
 from lilims.runtime import contract
 from lilims.runtime.contract import FunctionInterface
+from lilims.runtime.portable.package import Package
 from lilims.runtime.portable.program import (
     Function,
     Op,
@@ -21,6 +23,7 @@ from lilims.runtime.portable.program import (
     TensorType,
     Value,
 )
+from lilims.runtime.portable.reader import read_program, read_signatures
 
 from .fakes import CHUNK, PADDED, ROWS, VOCAB, interfaces_of, manifest_of
 
@@ -276,6 +279,21 @@ def test_inputs_that_depend_on_the_model(changes: dict[str, Any], names: set[str
     with pytest.raises(ContractError) as caught:
         contract.check(manifest, interfaces_of(manifest), package="p")
     assert str(caught.value.where).removeprefix("p: decode.") in names
+
+
+PACKAGES = (
+    "silero-vad-decoder-v6.0.0", "silero-vad-encoder-v6.0.0", "silero-vad-stft-v6.0.0", "silero-vad-unified-v6.0.0",
+    "unified_int8",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_signatures_tell_as_much_as_the_whole_program(name: str) -> None:
+    package = test_data(f"coreml/silero-vad/{name}.mlpackage")
+    opened = Package(package)
+    short, whole = read_signatures(opened), read_program(opened)
+    assert contract.interfaces(short) == contract.interfaces(whole)
+    assert sum(len(function.ops) for function in short.functions.values()) < 10 < len(whole.functions["main"].ops)
 
 
 def test_interfaces_are_read_from_the_program() -> None:

@@ -83,12 +83,12 @@ def read_interfaces(package: Path) -> dict[str, FunctionInterface]:
         PackageError, UnsupportedError: it is damaged, or not an ML Program.
     """
     from .portable.package import Package
-    from .portable.reader import read_program
+    from .portable.reader import read_signatures
 
     opened = Package(package)
     description = opened.spec.description
     described = {function.name: function for function in description.functions}
-    found = interfaces(read_program(opened))
+    found = interfaces(read_signatures(opened))
     for name, interface in found.items():
         part = described.get(name, description)
         names = frozenset(feature.name for feature in (*part.input, *part.output, *part.state))
