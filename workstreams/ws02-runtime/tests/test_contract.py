@@ -281,13 +281,13 @@ def test_inputs_that_depend_on_the_model(changes: dict[str, Any], names: set[str
     assert str(caught.value.where).removeprefix("p: decode.") in names
 
 
-PACKAGES = (
+SILERO = (
     "silero-vad-decoder-v6.0.0", "silero-vad-encoder-v6.0.0", "silero-vad-stft-v6.0.0", "silero-vad-unified-v6.0.0",
     "unified_int8",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("name", SILERO)
 def test_signatures_tell_as_much_as_the_whole_program(name: str) -> None:
     package = test_data(f"coreml/silero-vad/{name}.mlpackage")
     opened = Package(package)
