@@ -6,6 +6,7 @@ import pytest
 
 from lilims.runtime.sampling import Sampler, SamplingParameters
 from lilims.runtime.speculative import Pace, PromptLookup, Speculator
+from lilims.runtime.speculative.pace import Reach
 
 from .toy import ToySession, as_session
 
@@ -72,3 +73,22 @@ def test_a_generation_keeps_to_it(cost: float, most_checks: int) -> None:
         assert session.appended < 20
     else:
         assert session.appended > 150
+
+
+@pytest.mark.parametrize(
+    ("checks", "length"),
+    [
+        ([], 4),
+        ([(4, 4)], 8),
+        ([(4, 4), (8, 8), (8, 8)], 10),
+        ([(4, 1)], 1),
+        ([(4, 0)], 1),
+        ([(4, 0), (1, 1)], 2),
+        ([(3, 3)], 4),  # shorter than asked for: says nothing of longer ones
+    ],
+)
+def test_guesses_are_as_long_as_they_are_right(checks: list[tuple[int, int]], length: int) -> None:
+    reach = Reach(10)
+    for proposed, accepted in checks:
+        reach.checked(proposed, accepted)
+    assert reach.length == length

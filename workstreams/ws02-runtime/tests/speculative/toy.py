@@ -32,6 +32,7 @@ class ToySession:
         self.tokens: list[int] = []
         self.appended = self.scored = 0
         self.fail_at: int | None = None
+        self.padded = True
 
     @property
     def position(self) -> int:

@@ -111,6 +111,11 @@ class Session:
         return self._window.room
 
     @property
+    def padded(self) -> bool:
+        """Whether a call takes as long for one token as for its function's chunk, as what is missing is padded."""
+        return self._shape.padded
+
+    @property
     def undoable(self) -> int:
         """How many tokens can be written and taken back again, with nothing that has to be run anew then."""
         return self._window.undoable

@@ -1,22 +1,23 @@
-"""When checking a proposal pays.
+"""When checking a proposal pays, and how long it should be.
 
 Knows seconds and counts. Must not know models.
 
-A check runs a chunk of fixed size, padding included, so it costs the same for one proposed token as for a chunk of
-them: as much as a piece of a prompt. It pays where the tokens that it gives would have taken longer one by one. Both
-costs and the tokens per check are running means. Where it does not pay it is tried again after a while, and ever more
-rarely: what such checks lose is at most an eighth of the time, and less and less of it.
+A check costs as much as a piece of a prompt: where chunks are padded the same for one proposed token as for a chunk of
+them, else the more the longer the proposal is. It pays where the tokens that it gives would have taken longer one by
+one. Both costs and the tokens per check are running means. Where it does not pay it is tried again after a while, and
+ever more rarely: what such checks lose is at most an eighth of the time, and less and less of it.
 """
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "Reach"]
 
 _WEIGHT = 0.2
 _LONGEST_WAIT = 1024
 _STEPS_PER_LOSS = 8
+_FIRST_LENGTH = 4
 
 
 class Pace:
@@ -74,6 +75,25 @@ class Pace:
     def _count(self, tokens: int, seconds: float) -> None:
         self.tokens += tokens
         self.seconds += seconds
+
+
+class Reach:
+    """How many tokens to propose where each one costs: twice as many after all were accepted, else as many as were.
+
+    Attributes:
+        length: tokens of the next proposal.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.length = min(_FIRST_LENGTH, most)
+        self._most = most
+
+    def checked(self, proposed: int, accepted: int) -> None:
+        """A check is done."""
+        if accepted < proposed:
+            self.length = max(accepted, 1)
+        elif proposed >= self.length:
+            self.length = min(2 * self.length, self._most)
 
 
 def _mean(mean: float | None, value: float) -> float:

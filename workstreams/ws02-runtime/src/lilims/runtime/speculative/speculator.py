@@ -28,7 +28,7 @@ from lilims.core.errors import UsageError
 from ..sampling import Choice, Sampler
 from ..session import Session
 from .drafts import Draft, PromptLookup, Proposal, Shares
-from .pace import Pace
+from .pace import Pace, Reach
 
 __all__ = ["Speculator", "verify"]
 
@@ -40,8 +40,9 @@ class Speculator:
 
     Args:
         draft: where proposals come from; the text itself unless given.
-        most: tokens of a proposal. Where chunks are padded, one less than the chunk of `score` is best: what fills
-            it costs nothing more.
+        most: tokens of a proposal, at the most. Where chunks are padded a proposal has as many as it can have, as what
+            fills a chunk of `score` costs nothing more; so one less than that chunk is best. Elsewhere it is as long as
+            the last ones were accepted, unless a constraint forces it.
         always: check every proposal, whether it pays or not.
         clock: gives seconds.
 
@@ -60,6 +61,7 @@ class Speculator:
         if most < 1:
             raise UsageError(f"a proposal has at least 1 token, not {most}")
         self.pace = Pace()
+        self._reach = Reach(most)
         self._draft = draft or PromptLookup()
         self._most = most
         self._always = always
@@ -86,24 +88,26 @@ class Speculator:
         begun = self._clock()
         wanted = min(self._most, session.undoable - 1)
         if wanted > 0 and (self._always or self.pace.pays()):
-            proposal = self.propose([*session.tokens, token], sampler, wanted)
+            guessed = wanted if session.padded else min(wanted, self._reach.length)
+            proposal = self.propose([*session.tokens, token], sampler, wanted, guessed)
             if proposal.ids:
                 choices = verify(session, sampler, proposal, token)
                 self.pace.checked(len(choices), self._clock() - begun)
+                self._reach.checked(len(proposal.ids), len(choices) - 1)
                 return choices, len(proposal.ids)
         choice = sampler.choose(session.append([token]))
         self.pace.stepped(self._clock() - begun)
         return [choice], 0
 
-    def propose(self, ids: Sequence[int], sampler: Sampler, count: int) -> Proposal:
-        """At most `count` tokens behind `ids`: what a constraint forces, else the draft as far as it is allowed."""
+    def propose(self, ids: Sequence[int], sampler: Sampler, most: int, guessed: int) -> Proposal:
+        """What a constraint forces behind `ids`, at most `most`; else `guessed` of the draft, as far as allowed."""
         constraint = sampler.constraint
         if constraint is None:
-            return self._draft.propose(ids, count)
-        forced = list(constraint.forced())[:count]
+            return self._draft.propose(ids, guessed)
+        forced = list(constraint.forced())[:most]
         if forced:
             return Proposal(forced)
-        proposal = self._draft.propose(ids, count)
+        proposal = self._draft.propose(ids, guessed)
         return proposal.first(constraint.acceptable(proposal.ids))
 
 
