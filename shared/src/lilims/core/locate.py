@@ -1,7 +1,7 @@
 """Where a model lies that a command was given: a folder, a package or a name.
 
 Knows the file system and installed names. Must not know what is in a model folder beyond its two marks (manifest.json,
-the ending .mlpackage). A name that is neither is offered to the entry points of the group `lilims.resolvers`:
+the ending of a package). A name that is neither is offered to the entry points of the group `lilims.resolvers`:
 functions `(name) -> Path | None` that may have to make the model first.
 """
 
@@ -14,16 +14,22 @@ from pathlib import Path
 from .errors import ModelNotFoundError
 from .paths import models_dir
 
-__all__ = ["RESOLVERS", "installed", "is_model", "locate"]
+__all__ = ["RESOLVERS", "installed", "is_model", "is_package", "locate"]
 
 RESOLVERS = "lilims.resolvers"
+_PACKAGES = (".mlpackage", ".mlmodelc")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a manifest's name: never a path
+
+
+def is_package(path: Path) -> bool:
+    """Whether a path has the ending of an ML Program's folder, a package or a compiled one."""
+    return path.suffix in _PACKAGES
 
 
 def is_model(path: Path) -> bool:
     """Whether `path` looks like a model folder or a package."""
     try:
-        return (path / "manifest.json").is_file() or (path.suffix == ".mlpackage" and path.is_dir())
+        return (path / "manifest.json").is_file() or (is_package(path) and path.is_dir())
     except OSError:  # a name too long for a path, as when text was passed for a model
         return False
 

@@ -157,10 +157,10 @@ def _shape(folder: Path, manifest: Manifest, context: int | None) -> DecoderShap
 
 
 def _folder(path: str | PathLike[str]) -> Path:
-    from lilims.core.locate import locate
+    from lilims.core.locate import is_package, locate
 
     found = locate(str(Path(path)))
-    if found.suffix != ".mlpackage":
+    if not is_package(found):
         return found
     if not (found.parent / "manifest.json").is_file():
         raise ManifestError(

@@ -26,7 +26,7 @@ def command(model: str, context: int, output: Path | None, force: bool) -> None:
     Only shapes change: the result is what `lilims convert --context N` gives with the same prefill chunk. Weights are
     hard links where the file system has them.
     """
-    from lilims.core.locate import locate
+    from lilims.core.locate import is_package, locate
 
     from .._quiet import go_lean
     from ..reshape.folder import retarget
@@ -34,7 +34,7 @@ def command(model: str, context: int, output: Path | None, force: bool) -> None:
     if cli.owns_process:
         go_lean()
     found = locate(model)
-    folder = found.parent if found.suffix == ".mlpackage" else found
+    folder = found.parent if is_package(found) else found
     done = retarget(folder, context, output, force=force)
     state = 2 * _product(done.manifest.state.shape)
     value = {

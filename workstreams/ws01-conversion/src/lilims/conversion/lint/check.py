@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lilims.core.errors import LilimsError, UsageError
+from lilims.core.locate import is_package
 from lilims.core.manifest import Manifest, read_manifest
 
 from . import devices, pairs, precision, shapes, state, weights  # noqa: F401  (fill RULES)
@@ -60,7 +61,7 @@ def lint(path: Path, *, text: str | None = None, ignore: Collection[str] = (), s
     if unknown := sorted(set(ignore) - RULES.keys()):
         raise UsageError(f"there is no rule {unknown[0]!r}", hint="`lilims lint --rules` lists them")
     wanted = [rule for rule in rules() if rule.id not in ignore]
-    manifest = None if path.suffix == ".mlpackage" else read_manifest(path)
+    manifest = None if is_package(path) else read_manifest(path)
     if manifest is None and text is not None:
         raise UsageError("--text is for model folders; this is a package alone", hint="leave --text out")
     runs, why = _measured(path, manifest, text, any(rule.measured for rule in wanted))

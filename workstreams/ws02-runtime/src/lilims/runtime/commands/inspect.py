@@ -1,4 +1,4 @@
-"""Show what is in a model folder or any .mlpackage.
+"""Show what is in a model folder or any package.
 
 Knows how a package's description is drawn. Must not know how packages are read or run.
 """
@@ -35,17 +35,18 @@ _BAR = 12  # cells of the widest bar
 def command(model: str, memory: bool, context: int | None, limit: str | None) -> None:
     """Functions, inputs, outputs, state, operators, weights by scheme and memory of MODEL.
 
-    MODEL is a model folder, an installed name, or any ML Program package, whoever made it. Weights are not read.
+    MODEL is a model folder, an installed name, or any ML Program package (.mlpackage, or compiled: .mlmodelc),
+    whoever made it. Weights are not read.
     """
     from lilims.core.errors import UsageError
-    from lilims.core.locate import locate
+    from lilims.core.locate import is_package, locate
     from lilims.core.manifest import read_manifest
 
     from ..portable.describe import describe_package
     from .inspect_parts import merged, parts_as_dicts
 
     found = locate(model)
-    manifest = None if found.suffix == ".mlpackage" else read_manifest(found)
+    manifest = None if is_package(found) else read_manifest(found)
     if memory:
         from .inspect_memory import report_memory
 

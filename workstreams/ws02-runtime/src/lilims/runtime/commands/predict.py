@@ -46,15 +46,16 @@ def command(
 ) -> None:
     """Runs a function of MODEL by the portable executor and shows what came out.
 
-    MODEL is any ML Program package, or a model folder. A function with states begins with zeros.
+    MODEL is any ML Program package (.mlpackage, or compiled: .mlmodelc), or a model folder. A function with states
+    begins with zeros.
     """
-    from lilims.core.locate import locate
+    from lilims.core.locate import is_package, locate
     from lilims.core.manifest import read_manifest
 
     from ..portable import MLModel
 
     found = locate(model)
-    package = found if found.suffix == ".mlpackage" else found / read_manifest(found).package
+    package = found if is_package(found) else found / read_manifest(found).package
     given = read_inputs(inputs)
     loaded = MLModel(package, function_name=function, precision=precision)
     state = loaded.make_state() if list(loaded.state_description) else None

@@ -1,7 +1,8 @@
 """The folder of an `.mlpackage`: its manifest, the model specification, the blob files beside it.
 
 Knows the layout (`Manifest.json`, `Data/…`) and refuses what leads out of it. Must not know what a program says
-(reader.py) or how blob files are laid out (blob.py).
+(reader.py) or how blob files are laid out (blob.py). A compiled model, `.mlmodelc`, is opened as one too: compiled.py
+makes the specification that it stands for.
 
     model.mlpackage/
       Manifest.json                               rootModelIdentifier, itemInfoEntries: id -> path below Data
@@ -20,6 +21,7 @@ from lilims.core.errors import PackageError, UnsupportedError
 from lilims.core.files import read_json, sha256_file
 
 from .blob import BlobFile
+from .compiled import PROGRAM, files_of, is_compiled, read_compiled, refuse_other_compiled
 from .spec import parse_model
 
 __all__ = ["MODEL_PATH", "Package"]
@@ -31,23 +33,27 @@ _MAX_MANIFEST = 16 << 20
 
 
 class Package:
-    """An opened `.mlpackage`. Blob files are mapped when they are first asked for.
+    """An opened `.mlpackage` or `.mlmodelc`. Blob files are mapped when they are first asked for.
 
     Attributes:
         path: the package's folder.
         spec: the `Model` message (spec.py), an ML Program.
+        spec_path: the file that it was read from; what it calls `@model_path` is the folder of that file.
 
     Raises:
         PackageError: something is missing, damaged, or leads out of the folder.
-        UnsupportedError: not an ML Program: an old neural network, a pipeline, a compiled or encrypted model.
+        UnsupportedError: not an ML Program: an old neural network, a pipeline, an encrypted model.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         _refuse_other_things(self.path)
-        self.spec_path = _root_model(self.path)
-        self.spec = parse_model(_read(self.spec_path), where=str(self.spec_path))
-        _refuse_other_models(self.spec, self.path)
+        self.spec_path, self._root = _root_model(self.path)
+        if is_compiled(self.path):
+            self.spec = read_compiled(self.path)
+        else:
+            self.spec = parse_model(_read(self.spec_path), where=str(self.spec_path))
+            _refuse_other_models(self.spec, self.path)
         self._blobs: dict[str, BlobFile] = {}
 
     @staticmethod
@@ -58,9 +64,10 @@ class Package:
             PackageError: as the constructor.
         """
         _refuse_other_things(path)
-        spec = _root_model(path)
+        spec, _ = _root_model(path)
         try:
-            files = [(file.resolve(), file.stat()) for file in (spec, *sorted(spec.parent.glob("weights/*")))]
+            beside = files_of(path) if is_compiled(path) else sorted(spec.parent.glob("weights/*"))
+            files = [(file.resolve(), file.stat()) for file in (spec, *beside)]
         except (OSError, RuntimeError) as exc:  # a link to nowhere, or to itself
             raise PackageError(f"cannot be read: {exc}", where=spec.parent / "weights") from exc
         return tuple((path, found.st_size, found.st_mtime_ns) for path, found in files)
@@ -70,7 +77,7 @@ class Package:
         if name not in self._blobs:
             if not name.startswith(MODEL_PATH):
                 raise PackageError(f"blob file {name!r} is not relative to {MODEL_PATH}", where=self.spec_path)
-            path = _inside(self.path / "Data", self.spec_path.parent, name[len(MODEL_PATH) :])
+            path = _inside(self._root, self.spec_path.parent, name[len(MODEL_PATH) :])
             self._blobs[name] = BlobFile(path)
         return self._blobs[name]
 
@@ -89,13 +96,8 @@ class Package:
 def _refuse_other_things(path: Path) -> None:
     if not path.exists():
         raise PackageError("no such package", where=path, hint="check the path")
-    if path.suffix == ".mlmodelc" or (path / "model.mil").is_file() or (path / "coremldata.bin").is_file():
-        encrypted = (path / "encryptionInfo").exists()
-        raise UnsupportedError(
-            "an encrypted model cannot be read" if encrypted else "this is a compiled model (.mlmodelc)",
-            where=path,
-            hint="use the .mlpackage that it was compiled from",
-        )
+    if path.is_dir() and is_compiled(path):
+        refuse_other_compiled(path)
     if path.is_file():
         if path.suffix == ".mlmodel":
             _refuse_other_models(parse_model(_read(path), where=str(path)), path)
@@ -120,7 +122,10 @@ def _refuse_other_models(spec: Any, path: Path) -> None:
     raise UnsupportedError(f"this is a {kind} model, not an ML Program", where=path, hint="only ML Programs run here")
 
 
-def _root_model(package: Path) -> Path:
+def _root_model(package: Path) -> tuple[Path, Path]:
+    """The file of the specification, and the folder that nothing may lead out of."""
+    if is_compiled(package):
+        return _inside(package, package, PROGRAM), package
     file = package / "Manifest.json"
     if not file.is_file():
         raise PackageError(
@@ -134,7 +139,8 @@ def _root_model(package: Path) -> Path:
         raise PackageError("names no root model", where=file, hint="the package is damaged") from exc
     if not isinstance(relative, str):
         raise PackageError("the root model's path is not text", where=file, hint="the package is damaged")
-    return _inside(package / "Data", package / "Data", relative)
+    root = package / "Data"
+    return _inside(root, root, relative), root
 
 
 def _inside(root: Path, base: Path, relative: str) -> Path:
@@ -142,7 +148,7 @@ def _inside(root: Path, base: Path, relative: str) -> Path:
     pure = PurePosixPath(relative)
     absolute = pure.is_absolute() or PureWindowsPath(relative).anchor or PureWindowsPath(relative).drive
     if absolute or ".." in PureWindowsPath(relative).parts or "\0" in relative or not relative:
-        raise PackageError(f"the path {relative!r} leads out of the package", where=root.parent, hint=_HOSTILE)
+        raise PackageError(f"the path {relative!r} leads out of the package", where=root, hint=_HOSTILE)
     path = base.joinpath(*pure.parts)
     try:
         inside = path.resolve().is_relative_to(root.resolve())
@@ -152,7 +158,7 @@ def _inside(root: Path, base: Path, relative: str) -> Path:
     if not inside:
         raise PackageError("a link leads out of the package", where=path, hint=_HOSTILE)
     if not regular:
-        raise PackageError("the package lacks this file", where=path, hint="copy the whole .mlpackage folder again")
+        raise PackageError("the package lacks this file", where=path, hint="copy the whole folder again")
     return path
 
 
