@@ -23,7 +23,8 @@ from lilims.core.errors import LilimsError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="coremltools 9 has no Windows build")
 NAMES = (
-    "safetensors", "shard index", "config", "generation config", "spec", "blob", "package manifest", "manifest",
+    "safetensors", "shard index", "config", "generation config", "spec", "blob", "package manifest", "compiled text",
+    "compiled metadata", "manifest",
     "tokenizer.json", "tokenizer.json wordpiece", "tokenizer.json unigram", "vocab", "merges", "tokenizer config",
     "spec silero-vad-unified-v6.0.0", "sentencepiece bpe", "adapter", "adapter config", "pytorch",
 )  # fmt: skip

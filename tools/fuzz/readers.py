@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .compiled import write_compiled
+
 __all__ = ["Reader", "make_readers"]
 
 SPEC = "Data/com.apple.CoreML/model.mlmodel"
@@ -52,6 +54,7 @@ def make_readers(work: Path) -> list[Reader]:
     """All readers, their good files below `work`. Those of other people's files are there where the test data is."""
     model, checkpoint = _model(work)
     package = _decode_only(_copy(model / "model.mlpackage", work / "decode"))
+    compiled = write_compiled(work / "compiled.mlmodelc")
     bpe = _bpe(work / "bpe")
     readers = [
         Reader("safetensors", "safetensors", "model.safetensors", checkpoint, _read_tensors),
@@ -64,6 +67,8 @@ def make_readers(work: Path) -> list[Reader]:
         Reader("spec", "protobuf", SPEC, package, _read_package),
         Reader("blob", "blob", WEIGHTS, package, _read_package),
         Reader("package manifest", "json", "Manifest.json", package, _read_package),
+        Reader("compiled text", "lines", "model.mil", compiled, _read_package),
+        Reader("compiled metadata", "json", "metadata.json", compiled, _read_package),
         Reader("manifest", "json", "manifest.json", _without_digest(model), _read_manifest),
         Reader("tokenizer.json", "json", "tokenizer.json", bpe, _read_tokenizer),
         Reader("tokenizer.json wordpiece", "json", "tokenizer.json", _wordpiece(work / "wordpiece"), _read_tokenizer),

@@ -6,7 +6,7 @@
     │   ├── CheckpointError            config.json, safetensors: missing, corrupt, misshapen
     │   ├── TokenizerError             tokenizer files: missing, corrupt, unlike the model
     │   ├── ManifestError              manifest.json: missing, invalid, from a later version
-    │   ├── PackageError               .mlpackage: spec, blob file or folder is damaged
+    │   ├── PackageError               .mlpackage, .mlmodelc: program, blob file or folder is damaged
     │   └── IntegrityError             bytes differ from the recorded hash
     ├── UnsupportedError               valid, but lilims cannot do it
     │   ├── UnsupportedModelError      architecture or config value
@@ -120,7 +120,7 @@ class ManifestError(InputError):
 
 
 class PackageError(InputError):
-    """An .mlpackage's folder, spec or blob file is damaged."""
+    """A package's folder, program or blob file is damaged."""
 
     next_step = "the package is damaged: copy it again, or convert it again"
 

@@ -1,4 +1,4 @@
-"""Runs ML Programs without Core ML: reads an `.mlpackage`, lowers it to ONNX, runs it with ONNX Runtime.
+"""Runs ML Programs without Core ML: reads an `.mlpackage` or `.mlmodelc`, lowers it to ONNX, runs it with ONNX Runtime.
 
 `MLModel` is a drop-in for `coremltools.models.MLModel`.
 """

@@ -1,4 +1,4 @@
-"""What an `.mlpackage` holds, as plain data: functions, inputs, outputs, states, ops, weights by scheme.
+"""What a package holds, as plain data: functions, inputs, outputs, states, ops, weights by scheme.
 
 Knows the IR and the names that quantisation schemes go by. Must not print, and must not need ONNX.
 """

@@ -97,7 +97,7 @@ class MLState:
 
 
 class MLModel:
-    """One function of an `.mlpackage`, run by ONNX Runtime on any platform.
+    """One function of an `.mlpackage` or `.mlmodelc`, run by ONNX Runtime on any platform.
 
     Args:
         model: the package's folder.

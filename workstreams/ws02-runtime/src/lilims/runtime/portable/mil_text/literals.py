@@ -37,21 +37,20 @@ class LiteralReader:
         """Reads `type(content)` into a Value message; the first word is given where it is taken already."""
         into.type.CopyFrom(self.types.read(word))
         self.scanner.take("(")
-        if self.scanner.text != ")" or into.type.WhichOneof("type") == "tensorType":
-            self._content(into)
-        else:
-            getattr(into.immediateValue, _KINDS[self._kind(into.type)]).SetInParent()
+        self._content(into)
         self.scanner.take(")")
-
-    def _kind(self, type_: Any) -> str:
-        kind = str(type_.WhichOneof("type"))
-        if kind not in _KINDS:
-            raise self.scanner.error("a state has no literals")
-        return kind
 
     def _content(self, into: Any) -> None:
         """What stands within the parentheses; `into.type` says what it is."""
-        getattr(self, f"_{_KINDS[self._kind(into.type)]}")(into)
+        kind = into.type.WhichOneof("type")
+        if kind == "tensorType":
+            self._tensor(into)
+        elif kind == "stateType":
+            raise self.scanner.error("a state has no literals")
+        elif self.scanner.text == ")":
+            getattr(into.immediateValue, _KINDS[kind]).SetInParent()
+        else:
+            getattr(self, f"_{_KINDS[kind]}")(into)
 
     def _inner(self, into: Any, type_: Any) -> None:
         into.type.CopyFrom(type_)
@@ -66,13 +65,12 @@ class LiteralReader:
             return
         at, tensor = scanner.at, into.type.tensorType
         dtype = MIL_DTYPES[tensor.dataType]
-        rank = len(tensor.dimensions)
+        if not tensor.dimensions:
+            self._store(into.immediateValue.tensor, dtype, [self._scalar(dtype)], at)
+            return
         values: list[Scalar] = []
-        sizes = [-1] * rank
-        if rank:
-            self._nested(dtype, 0, sizes, values)
-        else:
-            values.append(self._scalar(dtype))
+        sizes = [-1] * len(tensor.dimensions)
+        self._nested(dtype, 0, sizes, values)
         for axis, (dimension, size) in enumerate(zip(tensor.dimensions, sizes, strict=True)):
             size = 0 if size < 0 else size
             if dimension.WhichOneof("dimension") == "unknown":
@@ -122,23 +120,24 @@ class LiteralReader:
             raise scanner.expected(f"a value of type {dtype}")
         scanner.advance()
         try:
-            return _converted([word], dtype)[0]
+            (value,) = _converted([word], dtype)
         except (ValueError, OverflowError, KeyError) as exc:
             raise scanner.error(f"{word[:40]!r} is no {dtype}", at) from exc
+        return value  # type: ignore[no-any-return]
 
     def _store(self, into: Any, dtype: str, values: list[Any], at: int) -> None:
-        if dtype not in ("string", *BITS):
-            raise self.scanner.error(f"literals of type {dtype} are not known here", at)
-        if dtype not in _FLOATS and dtype not in ("bool", "string") and values:
-            low, high = _bounds(dtype)
+        if dtype in _BOUNDS and values:
+            low, high = _BOUNDS[dtype]
             if min(values) < low or max(values) > high:
                 raise self.scanner.error(f"a literal does not fit its type {dtype}", at)
-        field = getattr(into, _FIELDS.get(dtype, "bytes"))
-        field.SetInParent()
         if dtype in _FIELDS:
+            field = getattr(into, _FIELDS[dtype])
+            field.SetInParent()
             field.values.extend(values)
+        elif dtype in BITS:
+            into.bytes.values = _packed(dtype, values)
         else:
-            field.values = _packed(dtype, values)
+            raise self.scanner.error(f"literals of type {dtype} are not known here", at)
 
     def _blob(self, into: Any) -> None:
         """`BLOBFILE(path = string("…"), offset = uint64(64))`."""
@@ -206,7 +205,7 @@ class LiteralReader:
         scanner.take("}")
 
 
-_KINDS = {"tensorType": "tensor", "listType": "list", "tupleType": "tuple", "dictionaryType": "dictionary"}
+_KINDS = {"listType": "list", "tupleType": "tuple", "dictionaryType": "dictionary"}
 
 
 def _short(exc: BaseException) -> str:
@@ -229,6 +228,9 @@ def _converted(words: list[str], dtype: str) -> list[Any]:
 def _bounds(dtype: str) -> tuple[int, int]:
     bits = BITS[dtype] - (dtype == "uint64")  # kept in a field of int64
     return (0, (1 << bits) - 1) if dtype.startswith("u") else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
+_BOUNDS = {dtype: _bounds(dtype) for dtype in BITS if dtype not in (*_FLOATS, "bool")}
 
 
 def _packed(dtype: str, values: list[Any]) -> bytes:

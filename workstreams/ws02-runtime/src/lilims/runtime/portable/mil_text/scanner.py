@@ -13,7 +13,8 @@ from lilims.core.errors import PackageError
 __all__ = ["END", "NAME", "NUMBER", "STRING", "SYMBOL", "TENSOR", "Scanner"]
 
 # Kinds of token: the groups of the pattern. A tensor's type is one token, being half of what a program is made of.
-END, TENSOR, NAME, NUMBER, STRING, SYMBOL = range(6)
+# The last is any other character, so that matches follow each other without a gap.
+END, TENSOR, NAME, NUMBER, STRING, SYMBOL, _OTHER = range(7)
 
 _SPACE = r"[ \t\r\n]*+"
 _TOKEN = re.compile(
@@ -22,10 +23,9 @@ _TOKEN = re.compile(
     r"|([^\W\d][\w.:$]*+)"
     r"|([-+]?+(?:0[xX][0-9a-fA-F.]++(?:[pP][-+]?+[0-9]++)?+|[0-9][0-9.]*+(?:[eE][-+]?+[0-9]++)?+|inf\b|nan\b))"
     r'|("[^"\\]*+(?:\\.[^"\\]*+)*+")'
-    r"|(->|[][(){}<>=,;?]))",
+    r"|(->|[][(){}<>=,;?])|(.))",
     re.DOTALL,
 )
-_SPACES = re.compile(_SPACE)
 _ROW = re.compile(r'\[([^][(){}"]*+)\]')
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "0": "\0"}
@@ -33,7 +33,7 @@ _SHOWN = 40  # characters of a token in an error
 
 
 class Scanner:
-    """The tokens of a text. `kind` and `text` are those of the token that comes next, `at` is where it begins.
+    """The tokens of a text. `kind` and `text` are those of the token that comes next.
 
     Raises:
         PackageError: something is no token, or not the one that is needed; it says the file, the line and the column.
@@ -41,28 +41,26 @@ class Scanner:
 
     def __init__(self, source: str, where: str) -> None:
         self.source, self.where = source, where
-        self.kind, self.text, self.at, self.end = END, "", 0, 0
+        self.kind, self.text, self._end = END, "", 0
+        self._matches = _TOKEN.finditer(source)
         self.advance()
+
+    @property
+    def at(self) -> int:
+        """Where the next token begins."""
+        return self._end - len(self.text)
 
     def advance(self) -> None:
         """Takes the next token."""
-        match = _TOKEN.match(self.source, self.end)
-        if match is None or match.lastindex is None:
-            self._stop()
+        for match in self._matches:
+            self.kind = kind = match.lastindex or END
+            self.text = match[kind]
+            self._end = match.end()
+            if kind == _OTHER:
+                what = "a string is not closed" if self.text == '"' else f"{self.text!r} is no token"
+                raise self.error(what)
             return
-        self.kind = match.lastindex
-        self.text = match[self.kind]
-        self.end = match.end()
-        self.at = self.end - len(self.text)
-
-    def _stop(self) -> None:
-        spaces = _SPACES.match(self.source, self.end)
-        self.at = self.end = self.end if spaces is None else spaces.end()
-        self.kind, self.text = END, ""
-        if self.at < len(self.source):
-            raise self.error(
-                "a string is not closed" if self.source[self.at] == '"' else f"{self.source[self.at]!r} is no token"
-            )
+        self.kind, self.text, self._end = END, "", len(self.source)
 
     def found(self, symbol: str) -> bool:
         """Takes a symbol if it comes next; whether it did."""
@@ -108,7 +106,7 @@ class Scanner:
         if match is None:
             raise self.expected("a list of numbers" if self.text != "[" else "a list of numbers without lists in it")
         words = match[1].split(",") if match[1].strip() else []
-        self.end = match.end()
+        self._matches = _TOKEN.finditer(self.source, match.end())
         self.advance()
         return words
 
