@@ -13,7 +13,7 @@ from lilims.core.errors import PackageError
 __all__ = ["END", "NAME", "NUMBER", "STRING", "SYMBOL", "TENSOR", "Scanner"]
 
 # Kinds of token: the groups of the pattern. A tensor's type is one token, being half of what a program is made of.
-# The last is any other character, so that matches follow each other without a gap.
+# The last is any other character; with it and the end, matches follow each other without a gap, and none is searched for.
 END, TENSOR, NAME, NUMBER, STRING, SYMBOL, _OTHER = range(7)
 
 _SPACE = r"[ \t\r\n]*+"
@@ -23,7 +23,7 @@ _TOKEN = re.compile(
     r"|([^\W\d][\w.:$]*+)"
     r"|([-+]?+(?:0[xX][0-9a-fA-F.]++(?:[pP][-+]?+[0-9]++)?+|[0-9][0-9.]*+(?:[eE][-+]?+[0-9]++)?+|inf\b|nan\b))"
     r'|("[^"\\]*+(?:\\.[^"\\]*+)*+")'
-    r"|(->|[][(){}<>=,;?])|(.))",
+    r"|(->|[][(){}<>=,;?])|(.)|\Z)",
     re.DOTALL,
 )
 _ROW = re.compile(r'\[([^][(){}"]*+)\]')
@@ -54,7 +54,7 @@ class Scanner:
         """Takes the next token."""
         for match in self._matches:
             self.kind = kind = match.lastindex or END
-            self.text = match[kind]
+            self.text = match[kind] if kind else ""
             self._end = match.end()
             if kind == _OTHER:
                 what = "a string is not closed" if self.text == '"' else f"{self.text!r} is no token"
