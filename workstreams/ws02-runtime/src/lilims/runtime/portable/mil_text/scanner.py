@@ -13,7 +13,7 @@ from lilims.core.errors import PackageError
 __all__ = ["END", "NAME", "NUMBER", "STRING", "SYMBOL", "TENSOR", "Scanner"]
 
 # Kinds of token: the groups of the pattern. A tensor's type is one token, being half of what a program is made of.
-# The last is any other character; with it and the end, matches follow each other without a gap, and none is searched for.
+# The last is any other character: with it and the end, matches follow each other without a gap, and none is searched.
 END, TENSOR, NAME, NUMBER, STRING, SYMBOL, _OTHER = range(7)
 
 _SPACE = r"[ \t\r\n]*+"
