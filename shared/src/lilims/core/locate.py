@@ -22,8 +22,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a manifest's name: nev
 
 
 def is_package(path: Path) -> bool:
-    """Whether a path has the ending of an ML Program's folder, a package or a compiled one."""
-    return path.suffix in _PACKAGES
+    """Whether a path is an ML Program: it ends as a package or a compiled one does, or has a compiled program in it."""
+    return path.suffix in _PACKAGES or (path / "model.mil").is_file()
 
 
 def is_model(path: Path) -> bool:

@@ -296,6 +296,14 @@ def test_inspect(folder: Path) -> None:
     assert "audio_input" in done.output and "lstm" in done.output
 
 
+def test_a_folder_is_known_by_its_program(folder: Path, tmp_path: Path) -> None:
+    """As the stages of a compiled pipeline are, whose folders have no ending."""
+    stage = folder.rename(tmp_path / "model0")
+    assert is_model(stage)
+    done = CliRunner().invoke(inspect.command, [str(stage), "--json"])
+    assert done.exit_code == 0, done.output
+
+
 def test_predict(folder: Path, tmp_path: Path) -> None:
     given = inputs_of(folder, "main")
     arguments = [str(folder), "--output-dir", str(tmp_path / "out")]

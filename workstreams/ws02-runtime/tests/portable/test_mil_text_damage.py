@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lilims.core.errors import LilimsError, PackageError, UnsupportedError
+from lilims.runtime.portable import MLModel
 from lilims.runtime.portable.mil_text import parse_program
 from lilims.runtime.portable.package import Package
 from lilims.runtime.portable.program import Constant
@@ -68,6 +69,13 @@ def test_bad_text_says_where(folder: Any, name: str) -> None:
     with pytest.raises((PackageError, UnsupportedError), match=message) as caught:
         Package(path)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_a_pointer(folder: Any) -> None:
+    path = folder(OLD, b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(PackageError, match=r"weight\.bin: a pointer of Git LFS") as caught:
+        MLModel(path)
+    assert caught.value.hint == "fetch it: git lfs pull"
 
 
 def test_text_that_is_no_text(folder: Any) -> None:

@@ -33,6 +33,7 @@ _RECORD = struct.Struct("<IIQQQ")
 _RECORD_SIZE = 64
 _SENTINEL = 0xDEADBEEF
 _VERSION = 2
+_LFS = b"version "  # how the text begins that stands for a file in a repository
 
 _BLOB_DTYPES = {
     1: "fp16", 2: "fp32", 3: "uint8", 4: "int8", 5: "bf16", 6: "int16", 7: "uint16", 8: "int4", 9: "uint1",
@@ -75,6 +76,8 @@ class BlobFile:
         try:
             with path.open("rb") as file:
                 head = file.read(_HEADER.size)
+                if head == _LFS:
+                    raise PackageError("a pointer of Git LFS, not the file", where=path, hint="fetch it: git lfs pull")
                 if len(head) < _HEADER.size or _HEADER.unpack(head)[1] != _VERSION:
                     raise PackageError("not a blob file of version 2", where=path, hint="the package is damaged")
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -56,7 +56,7 @@ def refuse_other_compiled(path: Path) -> None:
         raise UnsupportedError(
             "this is a compiled pipeline of several models",
             where=path,
-            hint=f"run its stages one by one, as {path.name}/model0",
+            hint=f"open its stages one by one, as {path.name}/model0",
         )
     raise UnsupportedError(f"this compiled model has no {PROGRAM}: it is no ML Program", where=path, hint=_HINT)
 
@@ -107,7 +107,7 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as exc:
         raise PackageError(f"not text: {exc.reason} at byte {exc.start}", where=path, hint=_HINT) from exc
     if text.startswith(_LFS):
-        raise PackageError("a pointer of Git LFS, not the file", where=path, hint="fetch the files: git lfs pull")
+        raise PackageError("a pointer of Git LFS, not the file", where=path, hint="fetch it: git lfs pull")
     return text
 
 
