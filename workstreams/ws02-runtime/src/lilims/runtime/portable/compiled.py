@@ -88,7 +88,7 @@ def read_compiled(path: Path) -> Any:
     """
     program = path / PROGRAM
     model = new_message("Model")
-    model.mlProgram.CopyFrom(parse_program(_text(program), where=str(program)))
+    parse_program(_text(program), where=str(program), into=model.mlProgram)
     if not model.mlProgram.functions:
         raise PackageError("the program has no function", where=program, hint=_HINT)
     metadata = _metadata(path / "metadata.json")

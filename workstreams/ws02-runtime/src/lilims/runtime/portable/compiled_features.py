@@ -78,7 +78,7 @@ def _function(into: Any, function: Any, schemas: Mapping[str, Any]) -> None:
     types = {value.name: value.type for value in function.inputs}
     given = _schema(schemas, "inputSchema")
     states = {name: type_ for name, type_ in types.items() if type_.WhichOneof("type") == "stateType"}
-    for name in dict.fromkeys([*given, *(n for n in types if n not in states)]):
+    for name in dict.fromkeys(n for n in (*given, *types) if n not in states):
         if name not in types:
             raise ValueError(f"the input {name!r} is no input of the function")
         feature = into.input.add(name=name)

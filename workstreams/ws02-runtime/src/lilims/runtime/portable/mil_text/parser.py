@@ -25,14 +25,20 @@ _OPSETS = {"ios15": "CoreML5", "ios16": "CoreML6", "ios17": "CoreML7", "ios18": 
            "ios26": "CoreML9"}  # fmt: skip
 
 
-def parse_program(text: str, *, where: str) -> Any:
+def parse_program(text: str, *, where: str, into: Any = None) -> Any:
     """A `Program` message (spec.py) from the text of a `model.mil`.
+
+    Args:
+        where: what errors name the text.
+        into: an empty message that is filled; a new one where it is left out.
 
     Raises:
         PackageError: the text is not such a program; it says the line and the column.
         UnsupportedError: it is of another major version than 1.
     """
-    return _Parser(Scanner(text, where)).program()
+    program = new_message("Program") if into is None else into
+    _Parser(Scanner(text, where)).program(program)
+    return program
 
 
 class _Parser:
@@ -41,8 +47,8 @@ class _Parser:
         self.types = TypeReader(scanner)
         self.literals = LiteralReader(scanner, self.types)
 
-    def program(self) -> Any:
-        scanner, program = self.scanner, new_message("Program", version=1)
+    def program(self, program: Any) -> None:
+        scanner, program.version = self.scanner, 1
         scanner.take("program")
         scanner.take("(")
         if scanner.text.partition(".")[0] != "1":
@@ -58,7 +64,6 @@ class _Parser:
         scanner.take("}")
         if scanner.kind != END:
             raise scanner.expected("the end of the program")
-        return program
 
     def function(self, functions: Any) -> None:
         scanner = self.scanner
