@@ -24,10 +24,10 @@ ARRAYS = {"fp16": "Float16", "fp32": "Float32", "fp64": "Double", "int8": "Int8"
 COLOURS = {10: "Grayscale", 20: "RGB", 30: "BGR", 40: "GrayscaleFloat16"}
 
 
-def compiled(package: Path, version: str = "1.0", *, metadata: bool = True) -> Path:
-    """Writes `NAME.mlmodelc` beside a package, or in its place among the dialects."""
+def compiled(package: Path, version: str = "1.0", *, metadata: bool = True, folder: Path | None = None) -> Path:
+    """Writes a package as a compiled folder, beside it or in another folder."""
     opened = Package(package)
-    target = package.with_name(f"{package.stem}-{version}.mlmodelc")
+    target = (folder or package.parent) / f"{package.stem}-{version}.mlmodelc"
     target.mkdir()
     (target / "model.mil").write_text(Writer(version).program(opened.spec), encoding="utf-8")
     (target / "coremldata.bin").write_bytes(b"not read")

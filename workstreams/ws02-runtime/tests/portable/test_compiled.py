@@ -78,9 +78,8 @@ def inputs_of(path: Path, function: str) -> dict[str, Any]:
 @DIALECTS
 @pytest.mark.parametrize("name", SILERO)
 def test_published_packages(tmp_path: Path, name: str, version: str) -> None:
-    package = tmp_path / f"{name}.mlpackage"
-    package.symlink_to(data("coreml/silero-vad") / f"{name}.mlpackage", target_is_directory=True)
-    folder = compiled(package, version)
+    package = data("coreml/silero-vad") / f"{name}.mlpackage"
+    folder = compiled(package, version, folder=tmp_path)
     alike(package, folder)
     given = inputs_of(package, "main")
     one, other = (MLModel(path, precision="exact").predict(given) for path in (package, folder))
@@ -284,9 +283,7 @@ def test_a_classifier_of_pictures(ct: Any, mb: Any, tmp_path: Path, version: str
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    package = tmp_path / "vad.mlpackage"
-    package.symlink_to(data(f"coreml/silero-vad/{SILERO[0]}.mlpackage"), target_is_directory=True)
-    return compiled(package)
+    return compiled(data(f"coreml/silero-vad/{SILERO[0]}.mlpackage"), folder=tmp_path)
 
 
 def test_inspect(folder: Path) -> None:
@@ -312,7 +309,7 @@ def test_predict(folder: Path, tmp_path: Path) -> None:
         arguments += ["--input", f"{name}={tmp_path / f'{name}.npy'}"]
     done = CliRunner().invoke(predict.command, arguments)
     assert done.exit_code == 0, done.output
-    expected = MLModel(tmp_path / "vad.mlpackage", precision="exact").predict(given)
+    expected = MLModel(data(f"coreml/silero-vad/{SILERO[0]}.mlpackage"), precision="exact").predict(given)
     for name, array in expected.items():
         np.testing.assert_array_equal(np.load(tmp_path / "out" / f"{name}.npy"), array)
 
