@@ -56,6 +56,8 @@ BAD = {
     "input twice": ("bias = bias, weight", "bias = bias, bias", "the input 'bias' stands twice"),
     "no name": ("axis = axis_0, split", "axis = , split", r"'\(' is expected here, not ','"),
     "after the end": ("new_state);\n}", "new_state);\n} func", "the end of the program is expected here, not 'func'"),
+    "escape": ('"fp32"', r'"fp\q32"', r"line 15, column 129: a string has the unknown escape \\q"),
+    "half a character": ('"fp32"', r'"\ud83d"', r"a string has the unknown escape \\ud83d"),
     "git lfs": (OLD, "version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a pointer of Git LFS"),
     "output from nowhere": ("-> (out, new_state)", "-> (out, other)", "the output 'other' is made nowhere"),
 }  # fmt: skip

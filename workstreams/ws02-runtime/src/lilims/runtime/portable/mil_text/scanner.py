@@ -92,13 +92,10 @@ class Scanner:
         return _ESCAPE.sub(lambda match: self._unescaped(match[1], at), inner) if "\\" in inner else inner
 
     def _unescaped(self, escape: str, at: int) -> str:
-        if len(escape) > 1:
-            return chr(int(escape[1:], 16))
-        if escape in _ESCAPES:
-            return _ESCAPES[escape]
-        if escape.isalnum():
+        character = chr(int(escape[1:], 16)) if len(escape) > 1 else _ESCAPES.get(escape, escape)
+        if (len(escape) == 1 and character.isalnum()) or "\ud800" <= character <= "\udfff":
             raise self.error(f"a string has the unknown escape \\{escape}", at)
-        return escape
+        return character
 
     def row(self) -> list[str]:
         """Takes a list of words in brackets, without lists or strings in it."""
