@@ -95,7 +95,7 @@ def serve(engine: str, path: Path, threads: int) -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         (what, n), *_ = json.loads(line).items()
-        ids = [int(i) for i in random.integers(300, 4000, n)]
+        ids = [int(i) for i in random.integers(300, 2000, n)]
         started = time.perf_counter()
         if what == "rewind":
             model.rewind(n)
@@ -253,7 +253,7 @@ def prepare(options: argparse.Namespace, kind: str, folder: Path) -> dict[str, P
     if not quantised.exists():
         quantize(float_file(options.model, folder), quantised, kind)
     if not package.exists():
-        convert(quantised, package, context=CONTEXT)
+        convert(quantised, package, context=None if options.model == "builtin" else CONTEXT)
     return {engine: quantised if engine == "llama.cpp" else package for engine in options.engines}
 
 
