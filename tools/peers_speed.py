@@ -3,6 +3,7 @@
     hatch run peers:speed                                  a random 1.1B Llama, Q4_0 and Q8_0
     hatch run peers:speed --model builtin --types Q8_0     the built-in model
     hatch run peers:speed --engines lilims lilims-kernels  without the peers
+    hatch run peers:speed --engines transformers lilims-exact      float32 (wants torch and transformers)
     hatch run peers:speed --keep FOLDER                    keeps the files, and takes those that are there
 
 llama.cpp's own quantiser writes a GGUF file; `lilims convert` keeps its codes, so both multiply the same values. Each
@@ -25,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -34,7 +35,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 CONTEXT = 8192
 START_PROMPT = 16
 SHAPE = "TinyLlama*"
-ENGINES = ("llama.cpp", "lilims", "lilims-kernels")
+ENGINES = ("llama.cpp", "lilims", "lilims-kernels", "transformers", "lilims-exact")
 
 
 class Engine(Protocol):
@@ -50,12 +51,12 @@ class Engine(Protocol):
 
 
 class Lilims:
-    """A package in the portable executor, precision "fast"."""
+    """A package in the portable executor."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, precision: Literal["fast", "exact"] = "fast") -> None:
         from lilims.runtime import load
 
-        self._session = load(path, executor="portable", threads=threads).session()
+        self._session = load(path, executor="portable", threads=threads, precision=precision).session()
 
     def append(self, ids: Sequence[int]) -> int:
         return int(self._session.append(ids).argmax())
@@ -85,8 +86,33 @@ class LlamaCpp:
         self._model.n_tokens = length
 
 
+class Transformers:
+    """A checkpoint in transformers, float32."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, DynamicCache
+
+        torch.set_num_threads(threads)
+        self._torch = torch
+        self._model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        self._cache = DynamicCache(config=self._model.config)
+
+    def append(self, ids: Sequence[int]) -> int:
+        with self._torch.inference_mode():
+            found = self._model(self._torch.tensor([list(ids)]), past_key_values=self._cache, logits_to_keep=1)
+        return int(found.logits[0, -1].argmax())
+
+    def rewind(self, length: int) -> None:
+        self._cache.crop(length)
+
+
 def opened(engine: str, path: Path, threads: int) -> Engine:
-    return (LlamaCpp if engine == "llama.cpp" else Lilims)(path, threads)
+    if engine == "llama.cpp":
+        return LlamaCpp(path, threads)
+    if engine == "transformers":
+        return Transformers(path, threads)
+    return Lilims(path, threads, "exact" if engine == "lilims-exact" else "fast")
 
 
 def serve(engine: str, path: Path, threads: int) -> None:
@@ -247,21 +273,22 @@ def float_file(model: str, folder: Path) -> Path:
 def prepare(options: argparse.Namespace, kind: str, folder: Path) -> dict[str, Path]:
     """The quantised file and the package made of it, by engine."""
     from lilims.conversion import convert
-    from peers_gguf import quantize
+    from peers_gguf import STORIES, quantize
 
     quantised, package = folder / f"{options.model}-{kind}.gguf", folder / f"{options.model}-{kind}"
     if not quantised.exists():
         quantize(float_file(options.model, folder), quantised, kind)
     if not package.exists():
         convert(quantised, package, context=None if options.model == "builtin" else CONTEXT)
-    return {engine: quantised if engine == "llama.cpp" else package for engine in options.engines}
+    own = {"llama.cpp": quantised, "transformers": STORIES if options.model == "builtin" else folder / "checkpoint"}
+    return {engine: own.get(engine, package) for engine in options.engines}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure lilims beside llama.cpp on the same weights.")
     parser.add_argument("--model", choices=["1.1b", "builtin"], default="1.1b")
     parser.add_argument("--types", nargs="+", default=["Q4_0", "Q8_0"])
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES[:3])
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--depths", type=int, nargs="+", default=[0, 4096])
     parser.add_argument("--tokens", type=int, default=32)
@@ -288,8 +315,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of a package's weights."""
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("weight.bin")))
+    """Bytes of a file, or of a package's or checkpoint's weights."""
+    weights = (file for kind in ("weight.bin", "*.safetensors") for file in path.rglob(kind))
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else weights))
 
 
 def processor() -> str:
