@@ -22,7 +22,7 @@ from .console import console
 from .errors import LilimsError, StorageError, UsageError
 from .privacy import hub_off, telemetry_off
 
-__all__ = ["command", "lilims", "main", "model_argument"]
+__all__ = ["command", "lilims", "main", "model_argument", "summary"]
 
 GROUP = "lilims.commands"
 owns_process = False  # whether this process runs one command and then ends
@@ -57,12 +57,12 @@ class Commands(click.Group):
         return loaded
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, _summary(entry.module)) for name, entry in sorted(self._entries().items())]
+        rows = [(name, summary(entry.module)) for name, entry in sorted(self._entries().items())]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
-def _summary(module: str) -> str:
+def summary(module: str) -> str:
     """First line of a module's docstring, without running the module."""
     parts = module.split(".")
     try:

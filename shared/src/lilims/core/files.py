@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +125,12 @@ def _sync_tree(path: Path) -> None:
     _sync_directory(path)
 
 
-def write_atomic(path: Path, data: bytes | Sequence[bytes | memoryview], *, private: bool = False) -> None:
+def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview], *, private: bool = False) -> None:
     """Writes `data` to `path` by way of a temporary name beside it: readers see the old bytes or the new ones.
 
     Args:
         path: the file.
-        data: its bytes, or parts of them in order.
+        data: its bytes, or parts of them in order, each let go once it is written.
         private: nobody but the owner may read it (mode 0600).
 
     Raises:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .describe import describe_package
     from .model import MLModel, MLState
+    from .onnx_export import export_onnx
 
-__all__ = ["MLModel", "MLState", "describe_package"]
+__all__ = ["MLModel", "MLState", "describe_package", "export_onnx"]
 
-_HOMES = {"MLModel": "model", "MLState": "model", "describe_package": "describe"}
+_HOMES = {"MLModel": "model", "MLState": "model", "describe_package": "describe", "export_onnx": "onnx_export"}
 
 
 def __getattr__(name: str) -> Any:

@@ -30,7 +30,7 @@ from .lowering import ops  # noqa: F401  (fills LOWERINGS)
 from .lowering.scope import NATIVE_DOMAIN, ONNX_DTYPES, Deferred, Precision, Scope, to_initializer
 from .program import DictType, Function, Op, StateType, TensorType, Value
 
-__all__ = ["Graph", "Plan", "Slot", "compile_function", "state_slot"]
+__all__ = ["Graph", "Plan", "Slot", "compile_function", "graph_nodes", "state_slot"]
 
 _OPSETS = {"": 24, "ai.onnx.ml": 1, "com.microsoft": 1, NATIVE_DOMAIN: 1}
 # The last opset for which ONNX Runtime has kernels of these: a graph that uses one is of that opset.
@@ -81,17 +81,20 @@ class Graph(Plan):
     weights: dict[str, Deferred]
 
 
-def compile_function(function: Function, precision: Precision = "exact", *, kernels: bool = False) -> Graph:
+def compile_function(
+    function: Function, precision: Precision = "exact", *, kernels: bool = False, standard: bool = False
+) -> Graph:
     """Lowers a function op by op.
 
     Args:
         kernels: whether the graph may have ops of lilims-kernels.
+        standard: whether to take ONNX's own ops where ONNX Runtime's say the same in fewer.
 
     Raises:
         UnsupportedOpError: an op, or a form of it, has no lowering.
         PackageError: the function contradicts itself.
     """
-    scope = Scope(function, precision, kernels)
+    scope = Scope(function, precision, kernels, standard)
     graph_inputs: list[onnx.ValueInfoProto] = []
     inputs = {}
     for value in function.inputs:
@@ -182,7 +185,7 @@ def _output(scope: Scope, value: str, name: str) -> None:
 def _slots(
     scope: Scope, graph_inputs: list[onnx.ValueInfoProto], graph_outputs: list[onnx.ValueInfoProto]
 ) -> Iterable[Slot]:
-    read = {name for node in _nodes(scope.nodes) for name in node.input}
+    read = {name for node in graph_nodes(scope.nodes) for name in node.input}
     for key, newest in list(scope.states.items()):
         state, row = state_slot(key)
         declared = scope.types[state]
@@ -201,12 +204,12 @@ def _slots(
         yield Slot(state, row, before if before in read else "", after if newest != before else None)
 
 
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+def graph_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Nodes, and those of their bodies."""
     for node in nodes:
         yield node
         for attribute in node.attribute:
-            yield from _nodes(attribute.g.node)
+            yield from graph_nodes(attribute.g.node)
 
 
 def _overflow(scope: Scope) -> onnx.ValueInfoProto:
@@ -248,7 +251,7 @@ def _assemble(
             weights[name] = Deferred(array.dtype, array.shape, partial(np.ascontiguousarray, array))
             initializers.append(_external(name, weights[name]))
     graph = helper.make_graph(scope.nodes, scope.function.name, inputs, outputs, initializers)
-    nodes = list(_nodes(scope.nodes))
+    nodes = list(graph_nodes(scope.nodes))
     newest = min([_OPSETS[""], *(_LAST.get(node.op_type, _OPSETS[""]) for node in nodes)])
     versions = {**_OPSETS, "": newest}
     if not any(node.domain == NATIVE_DOMAIN for node in nodes):

@@ -85,6 +85,7 @@ class Scope:
     function: Function
     precision: Precision = "exact"
     kernels: bool = False  # whether the ops of lilims-kernels may be used
+    standard: bool = False  # whether ONNX's own ops are wanted where ONNX Runtime's do not do more
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, Array] = field(default_factory=dict)
     deferred: dict[str, Deferred] = field(default_factory=dict)  # initializers too large to be loaded now

@@ -71,7 +71,9 @@ def _mask(scope: Scope, op: Op) -> str:
 def _written_out(scope: Scope, op: Op, inputs: list[str]) -> str:
     query, key, value, *mask = inputs
     rank, width = scope.type(op, "query").rank, scope.type(op, "query").shape[-1] or scope.type(op, "key").shape[-1]
-    if width:  # ONNX Runtime would find this form itself, but not within a branch: there it would copy all keys
+    if (
+        width and not scope.standard
+    ):  # ONNX Runtime would find this form itself, but not within a branch: there it would copy all keys
         scale = 1 / math.sqrt(width)
         scores = scope.emit("FusedMatMul", query, key, domain="com.microsoft", transB=1, alpha=scale)
     else:
