@@ -102,7 +102,8 @@ def _bytes(name: str, weight: Deferred) -> memoryview:
     array: Any = weight.load()
     if array.shape != weight.shape or array.dtype != weight.dtype:
         raise PackageError(f"the weight {name!r} is {array.dtype} {list(array.shape)}, not as declared")
-    return memoryview(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8))
+    stored: Any = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return memoryview(stored.reshape(-1).view(np.uint8))
 
 
 def _places(weights: Mapping[str, Deferred]) -> Iterator[tuple[str, int]]:

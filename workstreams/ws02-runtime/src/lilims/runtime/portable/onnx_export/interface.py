@@ -107,10 +107,10 @@ def _join_states(graph: onnx.GraphProto, slots: Iterable[Slot], states: Mapping[
         elif not any(slot.state == name and slot.output for slot in slots):
             after.append(helper.make_node("Identity", [f"state:{name}"], [f"new:{name}"]))
     nodes = [*before, *graph.node, *after]
-    for field, values in ((graph.input, inputs), (graph.output, outputs), (graph.node, nodes)):
-        kept = list(values)
-        del field[:]  # type: ignore[attr-defined]
-        field.extend(kept)  # type: ignore[attr-defined]
+    del graph.input[:], graph.output[:], graph.node[:]
+    graph.input.extend(inputs)
+    graph.output.extend(outputs)
+    graph.node.extend(nodes)
 
 
 def _pieces(state: str, rows: list[Slot], count: int) -> Iterator[tuple[int, str, str]]:
@@ -140,8 +140,10 @@ def _rename(graph: onnx.GraphProto, public: Mapping[str, str]) -> dict[str, str]
     for name in sorted(known & wanted - set(public)):
         names[name] = next(new for i in numbers if (new := f"inner_{i}") not in known | wanted)
     for found in graphs:
-        for value in (*found.input, *found.output, *found.value_info, *found.initializer):
+        for value in (*found.input, *found.output, *found.value_info):
             value.name = names.get(value.name, value.name)
+        for tensor in found.initializer:
+            tensor.name = names.get(tensor.name, tensor.name)
         for node in found.node:
             node.input[:] = [names.get(name, name) for name in node.input]
             node.output[:] = [names.get(name, name) for name in node.output]
@@ -162,8 +164,10 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _values(graph: onnx.GraphProto) -> Iterator[str]:
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    for value in (*graph.input, *graph.output, *graph.value_info):
         yield value.name
+    for tensor in graph.initializer:
+        yield tensor.name
     for node in graph.node:
         yield from node.input
         yield from node.output
