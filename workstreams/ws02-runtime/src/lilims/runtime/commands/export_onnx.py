@@ -47,7 +47,7 @@ def command(model: str, output: Path | None, function: str | None, precision: An
 
     found = locate(model)
     package, name = found, found.stem
-    if found.suffix != ".mlpackage":
+    if (found / "manifest.json").is_file():
         manifest = read_manifest(found)
         if manifest.parts:
             names = ", ".join(part.package for part in manifest.parts)

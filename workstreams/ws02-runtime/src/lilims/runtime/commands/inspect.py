@@ -126,7 +126,8 @@ def _draw(
 
 def _draw_title(out: RichConsole, info: PackageInfo, manifest: Manifest | None, problem: str | None) -> None:
     if manifest is None:
-        out.print(f"[bold]{_text(info.path)}[/]  ML Program, specification {info.specification_version}")
+        kind = f"pipeline of {len(info.members)} ML Programs" if info.members else "ML Program"
+        out.print(f"[bold]{_text(info.path)}[/]  {kind}, specification {info.specification_version}")
         if info.description:
             out.print(_text(info.description), style="dim")
         return

@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """Runs a function of MODEL by the portable executor and shows what came out.
 
-    MODEL is any ML Program package (.mlpackage, or compiled: .mlmodelc), or a model folder. A function with states
-    begins with zeros.
+    MODEL is any ML Program package (.mlpackage, or compiled: .mlmodelc), a pipeline of such, or a model folder. A
+    function with states begins with zeros.
     """
     from lilims.core.locate import is_package, locate
     from lilims.core.manifest import read_manifest

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from os import PathLike
 from typing import Any
@@ -30,6 +30,7 @@ from .program import (
     ValueType,
 )
 from .reader import read_program
+from .spec import ARRAY_DTYPES
 
 __all__ = ["FeatureInfo", "FunctionInfo", "PackageInfo", "WeightGroup", "describe_package", "describe_program"]
 
@@ -85,7 +86,11 @@ class WeightGroup:
 
 @dataclass(frozen=True)
 class PackageInfo:
-    """A package. Weights that several functions share are counted once; states of one name are one state."""
+    """A package. Weights that several functions share are counted once; states of one name are one state.
+
+    A pipeline has the names of its models in `members`; its functions are they, MEMBER or MEMBER/FUNCTION, after one
+    without ops, `pipeline`, that is what goes in and comes out of it all.
+    """
 
     path: str
     specification_version: int
@@ -97,6 +102,7 @@ class PackageInfo:
     default_function: str
     functions: tuple[FunctionInfo, ...]
     weights: tuple[WeightGroup, ...]
+    members: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -125,12 +131,15 @@ def describe_package(path: str | PathLike[str]) -> PackageInfo:
 
     Raises:
         PackageError: the package is damaged.
-        UnsupportedError: it is not an ML Program.
+        UnsupportedError: it is not an ML Program, or a pipeline of such.
     """
     package = Package(path)
-    program = read_program(package)
+    program = _joined(package) if package.members else read_program(package)
     description, metadata = package.spec.description, package.spec.description.metadata
-    functions = sorted(program.functions.values(), key=lambda f: (f.name != program.default_function, f.name))
+    functions = list(program.functions.values())
+    if not package.members:
+        functions.sort(key=lambda f: (f.name != program.default_function, f.name))
+    whole = [_whole(description)] if package.members else []
     return PackageInfo(
         path=str(package.path),
         specification_version=int(package.spec.specificationVersion),
@@ -140,9 +149,42 @@ def describe_package(path: str | PathLike[str]) -> PackageInfo:
         version=str(metadata.versionString),
         metadata=dict(description.metadata.userDefined),
         default_function=program.default_function,
-        functions=tuple(_function(function) for function in functions),
+        functions=(*whole, *(_function(function) for function in functions)),
         weights=describe_program(program),
+        members=tuple(package.members),
     )
+
+
+def _joined(package: Package) -> Program:
+    """The programs of a pipeline's members as one, of functions MEMBER or MEMBER/FUNCTION."""
+    functions = {}
+    for member, part in package.members.items():
+        program = read_program(part)
+        for name, function in program.functions.items():
+            own = member if len(program.functions) == 1 else f"{member}/{name}"
+            functions[own] = replace(function, name=own)
+    return Program(functions, "")
+
+
+def _whole(description: Any) -> FunctionInfo:
+    """What a pipeline takes and gives, as its description says."""
+    inputs, outputs = (tuple(map(_described, kind)) for kind in (description.input, description.output))
+    return FunctionInfo("pipeline", "", inputs, outputs, (), {})
+
+
+def _described(feature: Any) -> FeatureInfo:
+    kind = str(feature.type.WhichOneof("Type"))
+    if kind == "imageType":
+        image = feature.type.imageType
+        return FeatureInfo(feature.name, "image", (int(image.height), int(image.width)))
+    if kind != "multiArrayType":
+        return FeatureInfo(feature.name, kind.removesuffix("Type"), ())
+    array = feature.type.multiArrayType
+    shape: list[int | None] = [int(size) for size in array.shape]
+    for axis, sizes in enumerate(array.shapeRange.sizeRanges[: len(shape)]):
+        if sizes.lowerBound != sizes.upperBound:
+            shape[axis] = None
+    return FeatureInfo(feature.name, ARRAY_DTYPES.get(array.dataType, "?"), tuple(shape))
 
 
 def describe_program(program: Program) -> tuple[WeightGroup, ...]:

@@ -6,7 +6,6 @@ Knows what a user calls. Must not know protobuf fields, lowerings or ONNX Runtim
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from lilims.core.errors import UsageError
 
 from .buffers import StateBuffers
 from .cache import Cache
-from .features import FeatureDescriptions, read_interface
-from .images import write_image
+from .features import FeatureDescriptions
 from .kernels import kernels_library
 from .lowering.scope import Precision
-from .program import Array, Constant, Function, Op, Ref, StateType, TensorType
-from .runnable import Options, Runnable, open_package
+from .runnable import Options, open_package
+from .runner import FunctionRunner
+from .stages import Pipeline, open_pipeline
 
 __all__ = ["MLModel", "MLState"]
 
@@ -97,11 +96,11 @@ class MLState:
 
 
 class MLModel:
-    """One function of an `.mlpackage` or `.mlmodelc`, run by ONNX Runtime on any platform.
+    """One function of an `.mlpackage` or `.mlmodelc`, or a pipeline of models, run by ONNX Runtime on any platform.
 
     Args:
         model: the package's folder.
-        function_name: the function to run; the package's default function when left out.
+        function_name: the function to run; the package's default function when left out. A pipeline has none.
         compute_units: accepted for the sake of coremltools' signature, and ignored.
         skip_model_load: read the description only; `predict` then compiles on first use.
         optimization_hints: as compute_units.
@@ -117,9 +116,10 @@ class MLModel:
             say (`LILIMS_KERNELS`).
 
     Attributes:
-        any_count: whether that is so.
+        any_count: whether any number of tokens is taken.
         overflows: after a prediction with "fp16", names of the ops whose results are not finite although their
-            inputs are.
+            inputs are; those of a pipeline as MEMBER/OP.
+        underflows: the share of each op's results that became 0, where that is any.
 
     Raises:
         PackageError: the package is damaged.
@@ -147,26 +147,20 @@ class MLModel:
             raise UsageError(f"unknown precision {precision!r}", hint=f"use one of {', '.join(_PRECISIONS)}")
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be 1 or more, not {threads}")
-        opened = open_package(Path(model), Options(precision, threads, fused, cache, trace, kernels_library(kernels)))
-        self._runnables, self._package = opened, opened.package
-        self.function_name = function_name or opened.default_function
-        if self.function_name not in opened.functions:
-            raise UsageError(
-                f"the package has no function {self.function_name!r}",
-                hint=f"its functions are {', '.join(opened.functions)}",
-            )
+        options = Options(precision, threads, fused, cache, trace, kernels_library(kernels))
+        self._runnables = open_package(Path(model), options)
+        self._package = self._runnables.package
         self.precision: Precision = precision
-        self.overflows: list[str] = []
-        self.underflows: dict[str, float] = {}
-        self._interface = read_interface(self._package.spec, self._function)
-        free = opened.free_inputs(self.function_name) if any_count else {}
-        self.any_count = bool(free)
-        if free:
-            inputs = {name: feature.up_to(free[name]) for name, feature in self._interface.inputs.items()}
-            self._interface = replace(self._interface, inputs=inputs)
-        self._runnable: Runnable | None = None
+        self._runner: FunctionRunner | Pipeline
+        if self._package.members:
+            self.function_name = _no_function(function_name)
+            self._runner = open_pipeline(self._package, options)
+        else:
+            self.function_name = function_name or self._runnables.default_function
+            self._runner = FunctionRunner(self._runnables, self.function_name, any_count=any_count)
+        self._interface = self._runner.interface
         if not skip_model_load:
-            self._load()
+            self._runner.load()
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -192,24 +186,11 @@ class MLModel:
             return [self.predict(item) for item in data]
         if not isinstance(data, Mapping):
             raise UsageError(f"inputs are a dictionary, not {type(data).__name__}")
-        arrays = self._interface.convert(data)
-        buffers = self._check_state(state)
-        runnable = self._load()
-        results, checks = runnable.executable.run(arrays, buffers, runnable.call)
-        if checks:
-            self.overflows = _overflows(runnable, checks[0], arrays)
-            shares = zip(runnable.plan.checked, checks[1], strict=True)
-            found = {runnable.own_name(op): float(share) for op, share in shares if share > 0}
-            self.underflows = {name: share for name, share in found.items() if name is not None}
-        images = self._interface.images
-        return {
-            name: write_image(result, images[name], name) if name in images else _given(result)
-            for name, result in zip(runnable.plan.outputs, results, strict=True)
-        }
+        return self._runner.predict(data, self._check_state(state))
 
     def make_state(self) -> MLState:
         """New states for this package's functions, all zeros."""
-        return MLState(StateBuffers(self._state_types()))
+        return MLState(StateBuffers(self._runner.states))
 
     def end_trace(self) -> Path:
         """Ends profiling of the graph that this function is part of: the file written, in Chrome's trace format.
@@ -217,35 +198,15 @@ class MLModel:
         Raises:
             UsageError: the model was made without `trace`.
         """
-        return self._load().end_trace()
-
-    def _load(self) -> Runnable:
-        if self._runnable is None:
-            self._runnable = self._runnables.runnable(self.function_name)
-        return self._runnable
-
-    @property
-    def _function(self) -> Function:
-        """The function's inputs and outputs; perhaps without its ops."""
-        return self._runnables.functions[self.function_name]
-
-    def _state_types(self) -> dict[str, TensorType]:
-        """The states of all functions; functions that share one agree on it."""
-        types: dict[str, TensorType] = {}
-        for function in self._runnables.functions.values():
-            for value in function.inputs:
-                if isinstance(value.type, StateType) and types.setdefault(value.name, value.type.tensor) != (
-                    value.type.tensor
-                ):
-                    raise UsageError(f"functions disagree on the state {value.name!r}")
-        return types
+        return self._runner.end_trace()
 
     def _check_state(self, state: MLState | None) -> StateBuffers | None:
-        needed = {v.name: v.type.tensor for v in self._function.inputs if isinstance(v.type, StateType)}
+        needed = self._runner.needed
         if not needed:
             return None
         if not isinstance(state, MLState):
-            raise UsageError(f"the function {self.function_name!r} needs a state", hint="pass state=model.make_state()")
+            who = f"the function {self.function_name!r}" if self.function_name else "the pipeline"
+            raise UsageError(f"{who} needs a state", hint="pass state=model.make_state()")
         for name, tensor in needed.items():
             if state._buffers.types.get(name) != tensor:
                 raise UsageError(f"the state given has no {name!r} of {tensor.dtype} {list(tensor.shape)}")
@@ -261,8 +222,20 @@ class MLModel:
 
     @property
     def function_names(self) -> tuple[str, ...]:
-        """The functions of the package."""
-        return tuple(self._runnables.functions)
+        """The functions of the package; none of a pipeline."""
+        return () if self._package.members else tuple(self._runnables.functions)
+
+    @property
+    def any_count(self) -> bool:
+        return self._runner.any_count
+
+    @property
+    def overflows(self) -> list[str]:
+        return self._runner.overflows
+
+    @property
+    def underflows(self) -> dict[str, float]:
+        return self._runner.underflows
 
     @property
     def package_path(self) -> str:
@@ -304,36 +277,7 @@ class MLModel:
         return f"MLModel({self.package_path!r}, function_name={self.function_name!r}, precision={self.precision!r})"
 
 
-def _given(result: Any) -> Any:
-    """A result as `predict` gives it: a classifier's dictionary, its label as a str or an int, or an array."""
-    if isinstance(result, list):
-        return result[0]
-    if result.ndim == 0 and result.dtype in (np.object_, np.int64):
-        return result.item()
-    return np.atleast_1d(result)
-
-
-def _overflows(runnable: Runnable, values: Array, inputs: Mapping[str, Array]) -> list[str]:
-    """Names of the ops where a value that is not finite came up first, in the function's order."""
-    if np.isfinite(values).all():
-        return []
-    function, graph = runnable.lowered_function, runnable.plan
-    bad = {name for name, array in inputs.items() if not np.isfinite(array).all()}
-    flagged = [op for op, value in zip(graph.checked, values, strict=True) if not np.isfinite(value)]
-    bad |= {output.name for op in flagged for output in op.outputs}
-    literals = {op.outputs[0].name: op.inputs["val"][0] for op in function.ops if op.type == "const"}
-
-    def takes_infinity(op: Op) -> bool:
-        arguments = [a for given in op.inputs.values() for a in given]
-        return any(
-            a.name in bad or _infinite(literals.get(a.name)) if isinstance(a, Ref) else _infinite(a) for a in arguments
-        )
-
-    names = [runnable.own_name(op) for op in flagged if not takes_infinity(op)]
-    return list(dict.fromkeys(name for name in names if name is not None))
-
-
-def _infinite(argument: Constant | Ref | None) -> bool:
-    if not isinstance(argument, Constant) or not argument.type.is_float:
-        return False
-    return not np.isfinite(argument.load()).all()
+def _no_function(name: str | None) -> str:
+    if name:
+        raise UsageError(f"the package is a pipeline: it has no function {name!r}", hint="leave the function out")
+    return ""

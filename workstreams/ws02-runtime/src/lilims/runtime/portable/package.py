@@ -12,6 +12,7 @@ makes the specification that it stands for.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from os import PathLike
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -22,6 +23,7 @@ from lilims.core.files import read_json, sha256_file
 
 from .blob import BlobFile
 from .compiled import PROGRAM, files_of, is_compiled, read_compiled, refuse_other_compiled
+from .pipeline import PIPELINES, read_members
 from .spec import parse_model
 
 __all__ = ["MODEL_PATH", "Package"]
@@ -37,12 +39,14 @@ class Package:
 
     Attributes:
         path: the package's folder.
-        spec: the `Model` message (spec.py), an ML Program.
+        spec: the `Model` message (spec.py): an ML Program, or a pipeline of such.
         spec_path: the file that it was read from; what it calls `@model_path` is the folder of that file.
+        member: the name of the pipeline's member that this is; "" for a package as a whole.
+        members: of a pipeline, its models by name and in order, all over the files of this folder; else empty.
 
     Raises:
         PackageError: something is missing, damaged, or leads out of the folder.
-        UnsupportedError: not an ML Program: an old neural network, a pipeline, an encrypted model.
+        UnsupportedError: not an ML Program: an old neural network, an encrypted model.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -55,6 +59,16 @@ class Package:
             self.spec = parse_model(_read(self.spec_path), where=str(self.spec_path))
             _refuse_other_models(self.spec, self.path)
         self._blobs: dict[str, BlobFile] = {}
+        self.member = ""
+        self.members: dict[str, Package] = {}
+        if self.spec.WhichOneof("Type") in PIPELINES:
+            members = read_members(self.spec, str(self.path))
+            self.members = {name: self._member(name, spec) for name, spec in members.items()}
+
+    def _member(self, name: str, spec: Any) -> Package:
+        found = copy.copy(self)
+        found.member, found.spec, found.members, found._blobs = name, spec, {}, {}
+        return found
 
     @staticmethod
     def identity(path: Path) -> tuple[object, ...]:
@@ -109,7 +123,7 @@ def _refuse_other_things(path: Path) -> None:
 
 def _refuse_other_models(spec: Any, path: Path) -> None:
     kind = spec.WhichOneof("Type")
-    if kind == "mlProgram":
+    if kind == "mlProgram" or kind in PIPELINES:
         return
     if kind is None:
         raise PackageError("the specification holds no model", where=path, hint="the file is damaged or encrypted")

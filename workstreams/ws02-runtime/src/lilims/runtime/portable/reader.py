@@ -49,7 +49,7 @@ def read_program(package: Package) -> Program:
 
     Raises:
         PackageError: the specification contradicts itself.
-        UnsupportedError: it uses types that the portable executor does not know.
+        UnsupportedError: it is a pipeline, or uses types that the portable executor does not know.
     """
     return _read(package, whole=True)
 
@@ -64,6 +64,12 @@ def read_signatures(package: Package) -> Program:
 
 def _read(package: Package, *, whole: bool) -> Program:
     spec = package.spec
+    if package.members:
+        raise UnsupportedError(
+            f"this is a pipeline of {len(package.members)} models, not one ML Program",
+            where=package.path,
+            hint="`lilims predict` and MLModel run it",
+        )
     written = spec.mlProgram.functions  # a protobuf map, which has no order: the description's is taken
     described = [f.name for f in spec.description.functions if f.name in written]
     names = dict.fromkeys([*described, *sorted(written)])

@@ -70,8 +70,8 @@ class Runnable:
 class _Opened:
     """A package and, while somebody needs it, its program."""
 
-    def __init__(self, path: Path) -> None:
-        self.package = Package(path)
+    def __init__(self, package: Package) -> None:
+        self.package = package
         self._program: Program | None = None
         self._reading = threading.Lock()
 
@@ -245,18 +245,24 @@ _RUNNABLES: weakref.WeakValueDictionary[tuple[object, ...], Runnables] = weakref
 _OPENING = threading.Lock()
 
 
-def open_package(path: Path, options: Options) -> Runnables:
+def open_package(path: Path, options: Options, member: Package | None = None) -> Runnables:
     """A package opened for running in one way; what is open already is taken.
+
+    Args:
+        member: the model to open, of a package that is a pipeline.
 
     Raises:
         PackageError, UnsupportedError: as `Package`.
     """
+    if member is not None and options.cache is not None:
+        kept = replace(options.cache, identity=f"{options.cache.identity}/{member.member}")
+        options = replace(options, cache=kept)
     with _OPENING:
-        identity = Package.identity(path)
+        identity = (*Package.identity(path), member.member if member is not None else "")
         found = _RUNNABLES.get((*identity, options))
         if found is None:
             opened = _OPENED.get(identity)
             if opened is None:
-                opened = _OPENED[identity] = _Opened(path)
+                opened = _OPENED[identity] = _Opened(member or Package(path))
             found = _RUNNABLES[(*identity, options)] = Runnables(opened, options)
         return found
