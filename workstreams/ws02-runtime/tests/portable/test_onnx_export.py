@@ -194,6 +194,41 @@ def test_no_op_of_ours_even_where_the_kernels_are_installed(ct: Any, mb: Any, sa
     assert {opset.domain for opset in model.opset_import} == {"", "com.microsoft"}
 
 
+@pytest.mark.parametrize("kind", ["blocks", "blocks with offsets", "channels", "conv"])
+def test_codes_that_no_kernel_takes_stay_codes(kind: str, ct: Any, mb: Any, save: Save, tmp_path: Path) -> None:
+    """The graph makes the weight when it is opened: as many bytes as the package has, and the same to the last bit."""
+    from coremltools.converters.mil.mil import types
+
+    numbers = np.random.default_rng(8)
+    codes = numbers.integers(-128, 128, (128, 64)).astype(np.int8)
+    scale = numbers.random((128, 4)).astype(np.float16)
+
+    def weight() -> Any:
+        if kind == "channels":
+            return mb.constexpr_affine_dequantize(
+                quantized_data=codes, zero_point=np.arange(64, dtype=np.int8), scale=np.float16(scale[:64, 0]), axis=1
+            )
+        if kind == "conv":
+            shape = (128, 8, 2, 4)
+            return mb.constexpr_blockwise_shift_scale(data=codes.reshape(shape), scale=scale.reshape(128, 4, 1, 1))
+        offset = {"offset": numbers.integers(-9, 9, scale.shape).astype(np.int8)} if "offsets" in kind else {}
+        return mb.constexpr_blockwise_shift_scale(data=codes, scale=scale, **offset)
+
+    shape = (1, 8, 5, 6) if kind == "conv" else (2, 64)
+
+    @mb.program(input_specs=[mb.TensorSpec(shape, types.fp16)], opset_version=ct.target.iOS18)
+    def program(x: Any) -> Any:
+        w = weight()
+        return mb.conv(x=x, weight=w, name="y") if kind == "conv" else mb.linear(x=x, weight=w, name="y")
+
+    package, target = save(main=program), tmp_path / "m.onnx"
+    made = export_onnx(package, target)
+    assert made.contrib_ops == {}
+    assert made.size < 2 * codes.nbytes
+    x = numbers.standard_normal(shape).astype(np.float32)
+    assert_same(Plain(target), MLModel(package, precision="exact"), [{"x": x}])
+
+
 @pytest.fixture
 def heavy(ct: Any, mb: Any, save: Save) -> Path:
     """Two weights of 128 kB in fp16, and one of float32 that fp16 cannot hold."""

@@ -88,7 +88,8 @@ def compile_function(
 
     Args:
         kernels: whether the graph may have ops of lilims-kernels.
-        standard: whether to take ONNX's own ops where ONNX Runtime's say the same in fewer.
+        standard: whether the graph is for a file: ONNX's own ops where ONNX Runtime's only say the same in fewer,
+            and weights made of their codes when the file is opened.
 
     Raises:
         UnsupportedOpError: an op, or a form of it, has no lowering.
@@ -250,7 +251,7 @@ def _assemble(
         else:
             weights[name] = Deferred(array.dtype, array.shape, partial(np.ascontiguousarray, array))
             initializers.append(_external(name, weights[name]))
-    graph = helper.make_graph(scope.nodes, scope.function.name, inputs, outputs, initializers)
+    graph = helper.make_graph([*scope.prologue, *scope.nodes], scope.function.name, inputs, outputs, initializers)
     nodes = list(graph_nodes(scope.nodes))
     newest = min([_OPSETS[""], *(_LAST.get(node.op_type, _OPSETS[""]) for node in nodes)])
     versions = {**_OPSETS, "": newest}

@@ -21,10 +21,12 @@ from .program import Array
 
 __all__ = [
     "affine_dequantize",
+    "blocks_of",
     "blockwise_shift_scale",
     "lut_to_dense",
     "lut_to_dense_packed",
     "lut_to_sparse",
+    "per_block",
     "sparse_blockwise_shift_scale",
     "sparse_to_dense",
     "sparse_to_dense_packed",
@@ -54,13 +56,13 @@ def affine_dequantize(data: Array, scale: Array, zero_point: Array, axis: int) -
 
 def blockwise_shift_scale(data: Array, scale: Array, offset: Array | None = None) -> NDArray[np.float32]:
     """`scale * (data - offset)`; block sizes are `data.shape / scale.shape`."""
-    blocks = _blocks(data.shape, scale.shape)
+    blocks = blocks_of(data.shape, scale.shape)
     _check(offset is None or offset.shape == scale.shape, "offset and scale differ in shape")
     result = data.astype(np.float32)
     view = result.reshape(blocks)  # (n0, b0, n1, b1, …): a view, so what is done to it is done to the result
     if offset is not None:
-        view -= offset.astype(np.float32).reshape(_per_block(scale.shape))
-    view *= scale.astype(np.float32).reshape(_per_block(scale.shape))
+        view -= offset.astype(np.float32).reshape(per_block(scale.shape))
+    view *= scale.astype(np.float32).reshape(per_block(scale.shape))
     return result
 
 
@@ -75,9 +77,9 @@ def lut_to_dense(indices: Array, lut: Array, vector_axis: int | None = None) -> 
     rank = indices.ndim
     _check(rank >= 1 and lut.ndim == rank + 2, f"a table of rank {lut.ndim} for indices of rank {rank}")
     groups, (palettes, width) = lut.shape[:rank], lut.shape[rank:]
-    blocks = _blocks(indices.shape, groups)
+    blocks = blocks_of(indices.shape, groups)
     _check(not indices.size or int(indices.max()) < palettes, f"an index is not below {palettes}")
-    first = np.arange(prod(groups), dtype=np.int32).reshape(_per_block(groups)) * np.int32(palettes)
+    first = np.arange(prod(groups), dtype=np.int32).reshape(per_block(groups)) * np.int32(palettes)
     flat: NDArray[np.int32] = indices.reshape(blocks).astype(np.int32) + first
     if width == 1:
         return lut.reshape(-1)[flat].reshape(indices.shape)
@@ -127,14 +129,15 @@ def sparse_blockwise_shift_scale(
     return mask, blockwise_shift_scale(sparse_to_dense(nonzero, mask), scale, offset)[mask != 0]
 
 
-def _blocks(shape: tuple[int, ...], counts: tuple[int, ...]) -> list[int]:
+def blocks_of(shape: tuple[int, ...], counts: tuple[int, ...]) -> list[int]:
     """(n0, b0, n1, b1, …) where n is the number of blocks along an axis and b their size."""
     fits = len(shape) == len(counts) and all(n > 0 and d % n == 0 for d, n in zip(shape, counts, strict=True))
     _check(fits, f"{list(counts)} blocks do not divide {list(shape)}")
     return [size for d, n in zip(shape, counts, strict=True) for size in (n, d // n)]
 
 
-def _per_block(counts: tuple[int, ...]) -> list[int]:
+def per_block(counts: tuple[int, ...]) -> list[int]:
+    """(n0, 1, n1, 1, …): what goes with `blocks_of`, one value for each block."""
     return [size for n in counts for size in (n, 1)]
 
 

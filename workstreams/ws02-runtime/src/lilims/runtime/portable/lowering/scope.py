@@ -85,7 +85,7 @@ class Scope:
     function: Function
     precision: Precision = "exact"
     kernels: bool = False  # whether the ops of lilims-kernels may be used
-    standard: bool = False  # whether ONNX's own ops are wanted where ONNX Runtime's do not do more
+    standard: bool = False  # whether the graph is for a file: small, and of ONNX's own ops where they do as much
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, Array] = field(default_factory=dict)
     deferred: dict[str, Deferred] = field(default_factory=dict)  # initializers too large to be loaded now
@@ -93,6 +93,8 @@ class Scope:
     types: dict[str, ValueType] = field(default_factory=dict)  # MIL value -> MIL type
     constants: dict[str, Constant] = field(default_factory=dict)  # MIL value -> literal
     states: dict[str, str] = field(default_factory=dict)  # MIL state -> ONNX value that holds its newest content
+    prologue: list[onnx.NodeProto] = field(default_factory=list)  # what comes before all nodes, of bodies too
+    unpacked: dict[int, Callable[[Scope], str]] = field(default_factory=dict)  # id of a constant -> makes it of codes
     rounded: list[tuple[Op, str, str]] = field(default_factory=list)  # op, its result before and after rounding
     literals: dict[int, str] = field(default_factory=dict)  # id of a constant that is there as an initializer -> name
     nested: bool = False  # whether this is the body of an op
@@ -202,7 +204,9 @@ class Scope:
     # -- the graph -----------------------------------------------------------------------------------------------
 
     def literal(self, constant: Constant) -> str:
-        """A MIL literal as an initializer of its ONNX type."""
+        """A MIL literal as an initializer of its ONNX type, or made of its codes where `unpacked` has it."""
+        if id(constant) in self.unpacked:
+            return self.unpacked[id(constant)](replace(self, nodes=self.prologue))
         dtype, shape = ONNX_DTYPES[constant.type.dtype], tuple(size or 0 for size in constant.type.shape)
         return self.later(lambda: constant.load().astype(dtype, copy=False), shape, dtype)
 

@@ -20,6 +20,7 @@ from ..program import Array
 __all__ = ["in_half"]
 
 _SUFFIX = ".fp16"
+_MOST = 1 << 30  # bytes as float32: ONNX Runtime folds no constant that has more, and would cast it at each call
 
 
 def in_half(model: onnx.ModelProto, weights: Mapping[str, Deferred]) -> dict[str, Deferred]:
@@ -35,7 +36,8 @@ def in_half(model: onnx.ModelProto, weights: Mapping[str, Deferred]) -> dict[str
     known = {value.name for value in model.graph.initializer} | set(weights)
     for name, weight in weights.items():
         short = f"{name}{_SUFFIX}"
-        if weight.dtype != np.float32 or short in known or not _is_half(weight.load()):
+        small = weight.dtype == np.float32 and weight.nbytes <= _MOST
+        if not small or short in known or not _is_half(weight.load()):
             kept[name] = weight
             continue
         load = functools.partial(_half, weight.load)

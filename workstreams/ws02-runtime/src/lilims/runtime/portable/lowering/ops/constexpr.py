@@ -19,6 +19,7 @@ from lilims.core.errors import PackageError
 from ... import decompress
 from ...program import Array, Constant, Op, TensorType
 from ..scope import Scope, lowers
+from ..unpacking import unpack_blocks, unpack_channels
 
 
 @lowers("const")
@@ -34,12 +35,18 @@ def constexpr_affine_dequantize(scope: Scope, op: Op) -> None:
     data, scale, zero_point = (_load(scope, op, key) for key in ("quantized_data", "scale", "zero_point"))
     axis = scope.scalar(op, "axis")
     _define(scope, op, lambda: decompress.affine_dequantize(data(), scale(), zero_point(), axis))
+    if scope.standard:
+        codes, factor, zero = (scope.literal_of(op, key) for key in ("quantized_data", "scale", "zero_point"))
+        _unpacked(scope, op, unpack_channels(codes, factor, zero, axis))
 
 
 @lowers("constexpr_blockwise_shift_scale")
 def constexpr_blockwise_shift_scale(scope: Scope, op: Op) -> None:
     data, scale, offset = (_load(scope, op, key) for key in ("data", "scale", "offset"))
     _define(scope, op, lambda: decompress.blockwise_shift_scale(data(), scale(), offset()))
+    if scope.standard:
+        given = scope.literal_of(op, "offset") if scope.has(op, "offset") else None
+        _unpacked(scope, op, unpack_blocks(scope.literal_of(op, "data"), scope.literal_of(op, "scale"), given))
 
 
 @lowers("constexpr_lut_to_dense")
@@ -112,6 +119,11 @@ def _define(scope: Scope, op: Op, compute: Callable[[], Array | tuple[Array, ...
             raise PackageError("the result of a constexpr op is a tensor", where=op.name)
         rounds = scope.precision == "fp16" and output.type.dtype == "fp16"
         scope.constants[output.name] = Constant(output.type, functools.partial(_pick, shared, index, rounds))
+
+
+def _unpacked(scope: Scope, op: Op, unpack: Callable[[Scope], str] | None) -> None:
+    if unpack is not None and scope.precision != "fp16":
+        scope.unpacked[id(scope.constants[op.outputs[0].name])] = unpack
 
 
 def _pick(results: Callable[[], tuple[Array, ...]], index: int, rounds: bool) -> Array:

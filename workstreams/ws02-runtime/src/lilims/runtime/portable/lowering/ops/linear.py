@@ -19,7 +19,7 @@ def _turned(scope: Scope, op: Op, key: str) -> str:
     rank, dtype = scope.type(op, key).rank, ONNX_DTYPES[output_type(op).dtype]
     if rank < 2:
         return _operand(scope, op, key)
-    if scope.is_constant(op, key):
+    if scope.is_constant(op, key) and id(scope.literal_of(op, key)) not in scope.unpacked:
         literal = scope.literal_of(op, key)
         *outer, rows, columns = (size or 0 for size in literal.type.shape)
 
