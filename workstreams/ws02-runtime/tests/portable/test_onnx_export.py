@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,56 +10,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
-from lilims.core.errors import OutputExistsError, PackageError, StorageError, UnsupportedError, UsageError
+from lilims.core.errors import OutputExistsError, UnsupportedError, UsageError
 from lilims.core.testing import test_data as find_data
 from lilims.runtime.portable import MLModel, export_onnx
 from lilims.runtime.portable.spec import parse_model
 
+from .plain import Plain, Save, assert_same, exported
 from .test_package import program_spec, write
-
-Save = Callable[..., Path]
-STANDARD = {"", "ai.onnx.ml"}
-
-
-class Plain:
-    """An ONNX file as anyone would run it: nothing but ONNX Runtime, and the convention of states."""
-
-    def __init__(self, path: Path) -> None:
-        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        self.metadata = self.session.get_modelmeta().custom_metadata_map
-        self.states = json.loads(self.metadata["states"])
-        inputs = {value.name: value for value in self.session.get_inputs()}
-        self.held = {name: np.zeros(inputs[name].shape, np.float32) for name in self.states}
-        self.shapes = {name: value.shape for name, value in inputs.items() if name not in self.states}
-
-    def __call__(self, feeds: dict[str, Any]) -> dict[str, Any]:
-        names = [value.name for value in self.session.get_outputs()]
-        found = dict(zip(names, self.session.run(names, {**feeds, **self.held}), strict=True))
-        self.held = {name: found.pop(out) for name, out in self.states.items()}
-        return found
-
-
-def exported(package: Path, target: Path, **options: Any) -> Plain:
-    """The package as a file that ONNX's checker takes."""
-    made = export_onnx(package, target, **options)
-    onnx.checker.check_model(str(target), full_check=not made.contrib_ops)
-    return Plain(target)
-
-
-def assert_same(plain: Plain, model: MLModel, steps: list[dict[str, Any]]) -> None:
-    state = model.make_state() if plain.states else None
-    for feeds in steps:
-        found, expected = plain(feeds), model.predict(feeds, state)
-        assert found.keys() == expected.keys()
-        for name, value in expected.items():
-            np.testing.assert_allclose(np.atleast_1d(found[name]), value, atol=1e-5, rtol=1e-5, err_msg=name)
-        for name, value in plain.held.items():
-            assert state is not None
-            np.testing.assert_allclose(value, state.read_state(name), atol=1e-5, rtol=1e-5, err_msg=name)
-
 
 # -- published packages ----------------------------------------------------------------------------------------------
 
@@ -156,123 +114,6 @@ def test_whole_states_and_one_that_is_only_read(ct: Any, mb: Any, save: Save, tm
     numbers = np.random.default_rng(1)
     steps = [{"x": numbers.standard_normal((2, 3)).astype(np.float32)} for _ in range(4)]
     assert_same(plain, MLModel(package, precision="exact"), steps)
-
-
-# -- weights ---------------------------------------------------------------------------------------------------------
-
-
-def quantised(ct: Any, mb: Any, bits: int, rows: int = 96) -> Any:
-    from coremltools.converters.mil.mil import types
-
-    kind = types.np_int4_dtype if bits == 4 else np.int8
-    numbers = np.random.default_rng(5)
-
-    @mb.program(input_specs=[mb.TensorSpec((2, 64), types.fp16)], opset_version=ct.target.iOS18)
-    def program(x: Any) -> Any:
-        codes = numbers.integers(-8, 8, (rows, 64)).astype(np.int8).astype(kind)
-        weight = mb.constexpr_blockwise_shift_scale(data=codes, scale=numbers.random((rows, 2)).astype(np.float16))
-        return mb.linear(x=x, weight=weight, name="y")
-
-    return program
-
-
-@pytest.mark.parametrize("precision", ["exact", "fast"])
-@pytest.mark.parametrize("bits", [4, 8])
-def test_quantised_weights(bits: int, precision: Any, ct: Any, mb: Any, save: Save, tmp_path: Path) -> None:
-    package, target = save(main=quantised(ct, mb, bits)), tmp_path / "m.onnx"
-    made = export_onnx(package, target, precision=precision)
-    unpacked = precision == "exact" and bits == 8
-    assert made.contrib_ops == ({} if unpacked else {"com.microsoft.MatMulNBits": 1})
-    x = np.random.default_rng(2).standard_normal((2, 64)).astype(np.float32)
-    assert_same(Plain(target), MLModel(package, precision=precision, kernels=False), [{"x": x}])
-
-
-def test_no_op_of_ours_even_where_the_kernels_are_installed(ct: Any, mb: Any, save: Save, tmp_path: Path) -> None:
-    export_onnx(save(main=quantised(ct, mb, 4)), tmp_path / "m.onnx", precision="fast")
-    model = onnx.load(tmp_path / "m.onnx")
-    assert {node.domain for node in model.graph.node} <= {*STANDARD, "com.microsoft"}
-    assert {opset.domain for opset in model.opset_import} == {"", "com.microsoft"}
-
-
-@pytest.mark.parametrize("kind", ["blocks", "blocks with offsets", "channels", "conv"])
-def test_codes_that_no_kernel_takes_stay_codes(kind: str, ct: Any, mb: Any, save: Save, tmp_path: Path) -> None:
-    """The graph makes the weight when it is opened: as many bytes as the package has, and the same to the last bit."""
-    from coremltools.converters.mil.mil import types
-
-    numbers = np.random.default_rng(8)
-    codes = numbers.integers(-128, 128, (128, 64)).astype(np.int8)
-    scale = numbers.random((128, 4)).astype(np.float16)
-
-    def weight() -> Any:
-        if kind == "channels":
-            return mb.constexpr_affine_dequantize(
-                quantized_data=codes, zero_point=np.arange(64, dtype=np.int8), scale=np.float16(scale[:64, 0]), axis=1
-            )
-        if kind == "conv":
-            shape = (128, 8, 2, 4)
-            return mb.constexpr_blockwise_shift_scale(data=codes.reshape(shape), scale=scale.reshape(128, 4, 1, 1))
-        offset = {"offset": numbers.integers(-9, 9, scale.shape).astype(np.int8)} if "offsets" in kind else {}
-        return mb.constexpr_blockwise_shift_scale(data=codes, scale=scale, **offset)
-
-    shape = (1, 8, 5, 6) if kind == "conv" else (2, 64)
-
-    @mb.program(input_specs=[mb.TensorSpec(shape, types.fp16)], opset_version=ct.target.iOS18)
-    def program(x: Any) -> Any:
-        w = weight()
-        return mb.conv(x=x, weight=w, name="y") if kind == "conv" else mb.linear(x=x, weight=w, name="y")
-
-    package, target = save(main=program), tmp_path / "m.onnx"
-    made = export_onnx(package, target)
-    assert made.contrib_ops == {}
-    assert made.size < 2 * codes.nbytes
-    x = numbers.standard_normal(shape).astype(np.float32)
-    assert_same(Plain(target), MLModel(package, precision="exact"), [{"x": x}])
-
-
-@pytest.fixture
-def heavy(ct: Any, mb: Any, save: Save) -> Path:
-    """Two weights of 128 kB in fp16, and one of float32 that fp16 cannot hold."""
-    numbers = np.random.default_rng(4)
-
-    @mb.program(input_specs=[mb.TensorSpec((1, 256))], opset_version=ct.target.iOS18)
-    def program(x: Any) -> Any:
-        for name in ("a", "b", "y"):
-            weight = numbers.standard_normal((256, 256)) / 16
-            kept = np.float32(weight if name == "y" else np.float16(weight))
-            x = mb.linear(x=x, weight=kept, name=name)
-        return x
-
-    return save(main=program)
-
-
-def test_fp16_weights_stay_fp16(heavy: Path, tmp_path: Path) -> None:
-    made = export_onnx(heavy, tmp_path / "m.onnx")
-    kinds = [tensor.data_type for tensor in onnx.load(tmp_path / "m.onnx").graph.initializer if len(tensor.dims) == 2]
-    assert sorted(kinds) == [onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT16]
-    assert made.size == (tmp_path / "m.onnx").stat().st_size < 540_000
-    x = np.random.default_rng(0).standard_normal((1, 256)).astype(np.float32)
-    assert_same(Plain(tmp_path / "m.onnx"), MLModel(heavy, precision="exact"), [{"x": x}])
-
-
-def test_the_file_is_as_protobuf_writes_it(heavy: Path, tmp_path: Path) -> None:
-    """Put together by hand, read by protobuf: every byte belongs to a known field."""
-    export_onnx(heavy, tmp_path / "m.onnx")
-    raw = (tmp_path / "m.onnx").read_bytes()
-    model = onnx.ModelProto.FromString(raw)
-    assert model.ByteSize() == len(raw)
-    assert onnx.ModelProto.FromString(model.SerializeToString()) == model
-    export_onnx(heavy, tmp_path / "again.onnx")
-    assert (tmp_path / "again.onnx").read_bytes() == raw
-
-
-def test_weights_beside_the_model(heavy: Path, tmp_path: Path) -> None:
-    target = tmp_path / "m.onnx"
-    made = export_onnx(heavy, target, inline_limit=1 << 16)
-    assert made.files == (target, tmp_path / "m.onnx.data")
-    assert target.stat().st_size < 1 << 16 < 500_000 < (tmp_path / "m.onnx.data").stat().st_size
-    onnx.checker.check_model(str(target), full_check=True)
-    x = np.random.default_rng(0).standard_normal((1, 256)).astype(np.float32)
-    assert_same(Plain(target), MLModel(heavy, precision="exact"), [{"x": x}])
 
 
 # -- features --------------------------------------------------------------------------------------------------------
@@ -436,38 +277,6 @@ def test_what_exists_is_left_alone(tmp_path: Path) -> None:
         assert name in str(caught.value) and "\n" not in str(caught.value)
         assert (tmp_path / name).read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "model.mlpackage", "n.onnx.data"]
-
-
-def test_nothing_is_left_of_what_fails(heavy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "out"
-    with pytest.raises(StorageError, match="cannot be written"):
-        export_onnx(heavy, folder / "m.onnx")
-    folder.mkdir()
-    weights = heavy / "Data/com.apple.CoreML/weights/weight.bin"
-    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
-    for limit in (1 << 30, 1 << 16):
-        with pytest.raises(PackageError):
-            export_onnx(heavy, folder / "m.onnx", inline_limit=limit)
-    assert list(folder.iterdir()) == []
-
-
-def test_the_weights_go_too_when_the_model_cannot_be_written(
-    heavy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lilims.runtime.portable.onnx_export import file
-
-    real = file.write_atomic
-
-    def failing(path: Path, data: Any) -> None:
-        if path.suffix == ".onnx":
-            raise StorageError("the disk is full", where=path)
-        real(path, data)
-
-    monkeypatch.setattr(file, "write_atomic", failing)
-    (tmp_path / "out").mkdir()
-    with pytest.raises(StorageError):
-        export_onnx(heavy, tmp_path / "out" / "m.onnx", inline_limit=1 << 16)
-    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_unknown_precision(tmp_path: Path) -> None:
