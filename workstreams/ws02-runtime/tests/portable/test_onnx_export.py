@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 import pytest
 
-from lilims.core.errors import OutputExistsError, UnsupportedError, UsageError
+from lilims.core.errors import LilimsError, OutputExistsError, UnsupportedError, UsageError
 from lilims.core.testing import test_data as find_data
 from lilims.runtime.portable import MLModel, export_onnx
 from lilims.runtime.portable.spec import parse_model
 
 from .plain import Plain, Save, assert_same, exported
-from .test_package import program_spec, write
+from .test_package import damaged, mixed_spec, program_spec, write
 
 # -- published packages ----------------------------------------------------------------------------------------------
 
@@ -277,6 +277,21 @@ def test_what_exists_is_left_alone(tmp_path: Path) -> None:
         assert name in str(caught.value) and "\n" not in str(caught.value)
         assert (tmp_path / name).read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "model.mlpackage", "n.onnx.data"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_byte_is_one_error_or_a_file(seed: int, tmp_path: Path) -> None:
+    package = write(tmp_path, damaged(mixed_spec(), seed))
+    target = tmp_path / "m.onnx"
+    refused = ""
+    try:
+        export_onnx(package, target)
+    except LilimsError as error:
+        refused = str(error)
+    assert "\n" not in refused
+    assert target.exists() == (not refused)
+    if not refused:
+        onnx.load(target)
 
 
 def test_an_unknown_precision(tmp_path: Path) -> None:

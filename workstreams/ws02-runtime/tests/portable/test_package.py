@@ -368,11 +368,10 @@ def test_specifications_that_contradict_themselves(tmp_path: Path, damage: str) 
         read(tmp_path, spec)
 
 
-@pytest.mark.parametrize("seed", [*range(40), 394, 570])
-def test_a_damaged_byte_is_one_error_or_none(tmp_path: Path, seed: int) -> None:
-    """A specification with bytes changed, cut out or cut off, still ends in a typed error or a result."""
+def damaged(spec: Any, seed: int) -> bytes:
+    """A specification's bytes with some changed, cut out or cut off."""
     rng = random.Random(seed)
-    data = bytearray(mixed_spec().SerializeToString())
+    data = bytearray(spec.SerializeToString())
     for _ in range(rng.choice((1, 2, 4))):
         place = rng.randrange(len(data))
         if rng.random() < 0.7:
@@ -380,7 +379,13 @@ def test_a_damaged_byte_is_one_error_or_none(tmp_path: Path, seed: int) -> None:
         else:
             del data[place : place + rng.choice((1, 8, len(data)))]
         data = data or bytearray(1)
-    package = write(tmp_path, bytes(data))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", [*range(40), 394, 570])
+def test_a_damaged_byte_is_one_error_or_none(tmp_path: Path, seed: int) -> None:
+    """A specification with bytes changed, cut out or cut off, still ends in a typed error or a result."""
+    package = write(tmp_path, damaged(mixed_spec(), seed))
     outcome = "a result"
     try:
         describe_package(package)

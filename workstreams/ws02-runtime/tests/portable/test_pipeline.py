@@ -19,7 +19,7 @@ from lilims.runtime.commands import predict
 from lilims.runtime.portable import MLModel, describe_package, export_onnx
 from lilims.runtime.portable.spec import new_message
 
-from .test_package import FP32, program_spec, tensor_type, write
+from .test_package import FP32, damaged, program_spec, tensor_type, write
 
 X = np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32)
 
@@ -346,6 +346,21 @@ def test_where_a_members_weights_may_be(name: str, tmp_path: Path) -> None:
     literal.blobFileValue.fileName, literal.blobFileValue.offset = name, 64
     with pytest.raises(PackageError):
         MLModel(write(tmp_path, spec)).predict({"x": [1, 2]})
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_byte_is_one_error_or_none(seed: int, tmp_path: Path) -> None:
+    spec = pipeline(stateful("x", "h", "s"), model("b", "h", "y"))
+    spec.pipeline.names.extend(["first", "second"])
+    package = write(tmp_path, damaged(spec, seed))
+    outcome = "a result"
+    try:
+        describe_package(package)
+        found = MLModel(package)
+        found.predict({"x": [1.0, 2.0]}, found.make_state())
+    except LilimsError as error:
+        outcome = str(error)
+    assert outcome
 
 
 # -- commands --------------------------------------------------------------------------------------------------------
