@@ -152,4 +152,5 @@ def test_the_target_is_registered() -> None:
 
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["entry-points"][export.GROUP] == {"onnx": TARGETS["onnx"]}
+    assert project["entry-points"][cli.GROUP]["export"] == Entry.value
     assert export_onnx.command.name == "onnx"

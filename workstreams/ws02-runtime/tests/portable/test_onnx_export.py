@@ -226,6 +226,23 @@ def test_several_functions(ct: Any, mb: Any, save: Save, tmp_path: Path) -> None
     assert "twice, thrice" in str(caught.value.hint)
 
 
+def test_bodies_of_ops_see_the_new_names(ct: Any, mb: Any, save: Save, tmp_path: Path) -> None:
+    @mb.program(input_specs=[mb.TensorSpec((2, 3)), mb.TensorSpec((2, 3))], opset_version=ct.target.iOS18)
+    def program(x: Any, other: Any) -> Any:
+        positive = mb.greater(x=mb.reduce_sum(x=x, keep_dims=False), y=np.float32(0))
+        return mb.cond(
+            pred=positive, _true_fn=lambda: mb.mul(x=x, y=other), _false_fn=lambda: mb.sub(x=other, y=x), name="y"
+        )
+
+    package = save(main=program)
+    plain = exported(package, tmp_path / "m.onnx")
+    numbers = np.random.default_rng(6)
+    for sign in (1, -1):
+        x, other = (numbers.random((2, 3)).astype(np.float32) for _ in range(2))
+        found = plain({"x": sign * x, "other": other})["y"]
+        np.testing.assert_allclose(found, x * other if sign > 0 else other + x, rtol=1e-6)
+
+
 def named(spec: Any, x: str, y: str) -> Any:
     """The same model with other names for its input and its output."""
     function = spec.mlProgram.functions["main"]
