@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from lilims.core.errors import LilimsError, OutputExistsError, UnsupportedError, UsageError
+from lilims.core.errors import LilimsError, OutputExistsError, PackageError, UnsupportedError, UsageError
 from lilims.core.testing import test_data as find_data
 from lilims.runtime.portable import MLModel, export_onnx
 from lilims.runtime.portable.spec import parse_model
@@ -265,6 +265,14 @@ def test_an_output_that_is_an_input(tmp_path: Path) -> None:
     spec.description.output[0].name = "x"
     plain = exported(write(tmp_path, spec), tmp_path / "m.onnx")
     assert np.array_equal(plain({"x": np.float32([1, 2])})["x_out"], [1, 2])
+
+
+def test_an_output_that_is_listed_twice(tmp_path: Path) -> None:
+    spec = program_spec()
+    spec.mlProgram.functions["main"].block_specializations["CoreML8"].outputs.append("y")
+    with pytest.raises(PackageError, match="gives the output 'y' twice"):
+        export_onnx(write(tmp_path, spec), tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
 
 
 def test_what_the_file_says_of_itself(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from lilims.core.console import console
 from lilims.core.errors import LilimsError, PackageError, UnsupportedError, UsageError
 from lilims.runtime.commands import predict
 from lilims.runtime.portable import MLModel, describe_package, export_onnx
+from lilims.runtime.portable.cache import Cache
 from lilims.runtime.portable.spec import new_message
 
 from .test_package import FP32, damaged, program_spec, tensor_type, write
@@ -235,6 +236,17 @@ def test_two_members_with_one_state(tmp_path: Path) -> None:
     spec = pipeline(stateful("x", "h", "s"), stateful("h", "y", "s"))
     with pytest.raises(UnsupportedError, match="member 'model1' has a state 's', as another has"):
         MLModel(write(tmp_path, spec))
+
+
+def test_each_member_has_its_own_place_in_the_cache(tmp_path: Path) -> None:
+    package = write(tmp_path, pipeline(model("a", "x", "h"), model("b", "h", "y", factor=5)))
+    cache = Cache(tmp_path / "cache", "the package's hash")
+    for _ in range(2):
+        found = MLModel(package, cache=cache)
+        assert np.array_equal(found.predict({"x": [1, 2]})["y"], [10, 20])
+        del found
+        gc.collect()
+    assert len([path for path in cache.folder.iterdir() if path.is_dir()]) == 2
 
 
 # -- wrong calls -----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from lilims.core.errors import UnsupportedError
+from lilims.core.errors import PackageError, UnsupportedError
 
 from ..compiler import Graph, Slot, graph_nodes
 from ..features import InputFeature, Interface
@@ -47,9 +47,11 @@ def expose(
         the model, its weights by their names there, and input → output of each state.
 
     Raises:
+        PackageError: an output is listed twice.
         UnsupportedError: a state has a flexible shape, or a default is too large.
     """
     model = graph.model
+    _refuse_repeated(model.graph)
     taken = {*graph.inputs, *states}
     public = {onnx_name: name for name, (onnx_name, _) in graph.inputs.items()}
     public.update((onnx_name, _free(name, taken)) for name, (onnx_name, _) in graph.outputs.items())
@@ -71,6 +73,15 @@ def expose(
     del model.opset_import[:]
     model.opset_import.extend(imports)
     return model, {renamed.get(name, name): weight for name, weight in graph.weights.items()}, outputs
+
+
+def _refuse_repeated(graph: onnx.GraphProto) -> None:
+    seen: set[str] = set()
+    for value in graph.output:
+        if value.name in seen:
+            name = value.name.removeprefix("out:")
+            raise PackageError(f"the function gives the output {name!r} twice", where=graph.name)
+        seen.add(value.name)
 
 
 def _free(name: str, taken: set[str]) -> str:
