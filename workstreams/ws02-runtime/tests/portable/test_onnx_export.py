@@ -17,8 +17,9 @@ from lilims.core.testing import test_data as find_data
 from lilims.runtime.portable import MLModel, export_onnx
 from lilims.runtime.portable.spec import parse_model
 
+from .damage import damaged
 from .plain import Plain, Save, assert_same, exported
-from .test_package import damaged, mixed_spec, program_spec, write
+from .test_package import mixed_spec, program_spec, write
 
 # -- published packages ----------------------------------------------------------------------------------------------
 

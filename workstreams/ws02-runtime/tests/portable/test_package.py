@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,8 @@ from lilims.runtime.portable.package import Package
 from lilims.runtime.portable.program import Constant, Program
 from lilims.runtime.portable.reader import read_program
 from lilims.runtime.portable.spec import new_message
+
+from .damage import damaged
 
 FP32, INT32, STRING = 11, 23, 2
 
@@ -366,20 +367,6 @@ def test_specifications_that_contradict_themselves(tmp_path: Path, damage: str) 
         op.inputs["x"].arguments[0].ClearField("name")
     with pytest.raises(PackageError):
         read(tmp_path, spec)
-
-
-def damaged(spec: Any, seed: int) -> bytes:
-    """A specification's bytes with some changed, cut out or cut off."""
-    rng = random.Random(seed)
-    data = bytearray(spec.SerializeToString())
-    for _ in range(rng.choice((1, 2, 4))):
-        place = rng.randrange(len(data))
-        if rng.random() < 0.7:
-            data[place] = rng.randrange(256)
-        else:
-            del data[place : place + rng.choice((1, 8, len(data)))]
-        data = data or bytearray(1)
-    return bytes(data)
 
 
 @pytest.mark.parametrize("seed", [*range(40), 394, 570])

@@ -20,7 +20,8 @@ from lilims.runtime.portable import MLModel, describe_package, export_onnx
 from lilims.runtime.portable.cache import Cache
 from lilims.runtime.portable.spec import new_message
 
-from .test_package import FP32, damaged, program_spec, tensor_type, write
+from .damage import damaged
+from .test_package import FP32, program_spec, tensor_type, write
 
 X = np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32)
 
