@@ -238,3 +238,16 @@ def test_same_with_dilations_needs_a_fixed_shape() -> None:
     check(case("", "conv", conv(x, w, [(2, 2)], (1,), (2,)), **example.inputs))
     with pytest.raises(UnsupportedError, match="dilations"):
         run(example, flexible=True)
+
+
+def test_same_with_gaps_between_windows() -> None:
+    """Where the size is known only when it runs, ONNX Runtime would shift the windows; those of 1 need no padding."""
+    x = floats(1, 2, 6)
+    single = case("", "avg_pool", x[..., ::3], x=x, kernel_sizes=ints(1), strides=ints(3), pad_type=Const("same"))
+    check(single)
+    check(single, flexible=True)
+    gaps = case("", "max_pool", np.maximum(x[..., ::3], x[..., 1::3]), x=x, kernel_sizes=ints(2), strides=ints(3),
+                pad_type=Const("same"))  # fmt: skip
+    check(gaps)
+    with pytest.raises(UnsupportedError, match="gaps"):
+        run(gaps, flexible=True)

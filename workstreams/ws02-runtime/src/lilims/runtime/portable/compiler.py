@@ -124,6 +124,8 @@ def compile_function(
         _output(scope, _newest(scope, output), name)
         graph_outputs.append(_info(name, tensor, shaped=False))
     slots = tuple(_slots(scope, graph_inputs, graph_outputs))
+    if not graph_outputs:
+        raise PackageError("the function gives nothing", where=function.name, hint="the package is damaged")
     if scope.rounded:
         graph_outputs += [_overflow(scope), _underflow(scope)]
     model, weights = _assemble(scope, graph_inputs, graph_outputs)

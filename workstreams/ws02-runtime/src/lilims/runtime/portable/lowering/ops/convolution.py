@@ -41,8 +41,12 @@ def window_padding(
     pairs = []
     for size, k, s, d in zip(scope.type(op, "x").shape[2:], kernel, strides, dilations, strict=True):
         if size is None:
+            if all(k == 1 for k in kernel):
+                return {"pads": [0] * 2 * rank}
             if any(dilation != 1 for dilation in dilations):
                 raise unsupported(scope, op, f"pad_type {pad_type!r} with dilations on a flexible shape")
+            if op.type != "conv" and any(k < s for k, s in zip(kernel, strides, strict=True)):
+                raise unsupported(scope, op, f"pad_type {pad_type!r} with gaps between windows on a flexible shape")
             return {"auto_pad": AUTO_PAD[pad_type]}
         total = max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
         pairs.append(split_padding(total, pad_type))

@@ -15,10 +15,8 @@ def _operand(scope: Scope, op: Op, key: str) -> str:
 
 
 def _turned(scope: Scope, op: Op, key: str) -> str:
-    """An operand with its last two dimensions exchanged, a literal already now; a vector is left as it is."""
+    """An operand with its last two dimensions exchanged, a literal already now."""
     rank, dtype = scope.type(op, key).rank, ONNX_DTYPES[output_type(op).dtype]
-    if rank < 2:
-        return _operand(scope, op, key)
     if scope.is_constant(op, key) and id(scope.literal_of(op, key)) not in scope.unpacked:
         literal = scope.literal_of(op, key)
         *outer, rows, columns = (size or 0 for size in literal.type.shape)
@@ -39,11 +37,13 @@ def linear(scope: Scope, op: Op) -> None:
 
 @lowers("matmul")
 def matmul(scope: Scope, op: Op) -> None:
-    sides = []
-    for key in ("x", "y"):
-        swap = scope.scalar(op, f"transpose_{key}", False)
-        sides.append(_turned(scope, op, key) if swap else _operand(scope, op, key))
-    scope.bind(op, scope.emit("MatMul", *sides))
+    """Xᵀ v is taken as v X: ONNX Runtime (1.31) fuses a transposition into the product, wrongly beside a vector."""
+    ranks = {key: scope.type(op, key).rank for key in ("x", "y")}
+    swaps = {key: bool(scope.scalar(op, f"transpose_{key}", False)) and ranks[key] > 1 for key in ranks}
+    if 1 in ranks.values() and any(swaps.values()):
+        return scope.bind(op, scope.emit("MatMul", _operand(scope, op, "y"), _operand(scope, op, "x")))
+    sides = [_turned(scope, op, key) if swaps[key] else _operand(scope, op, key) for key in ranks]
+    return scope.bind(op, scope.emit("MatMul", *sides))
 
 
 @lowers("einsum")
