@@ -34,6 +34,9 @@ _NAME = re.compile(r"[\w.\-]+")
 @click.option("--function", metavar="NAME", help="The function to run [default: the package's default function].")
 @click.option("--repeat", type=click.IntRange(1), default=1, help="Runs it as often, on one state; the last counts.")
 @click.option(
+    "--time-limit", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Gives up a run after it."
+)
+@click.option(
     "--precision",
     type=click.Choice(["fast", "exact", "fp16"]),
     default="exact",
@@ -42,7 +45,13 @@ _NAME = re.compile(r"[\w.\-]+")
 )
 @cli.model_argument
 def command(
-    model: str, inputs: tuple[str, ...], output_dir: Path | None, function: str | None, repeat: int, precision: Any
+    model: str,
+    inputs: tuple[str, ...],
+    output_dir: Path | None,
+    function: str | None,
+    repeat: int,
+    time_limit: float | None,
+    precision: Any,
 ) -> None:
     """Runs a function of MODEL by the portable executor and shows what came out.
 
@@ -60,7 +69,7 @@ def command(
     loaded = MLModel(package, function_name=function, precision=precision)
     state = loaded.make_state() if list(loaded.state_description) else None
     for _ in range(repeat):
-        outputs = loaded.predict(given, state)
+        outputs = loaded.predict(given, state, time_limit=time_limit)
     files = write_outputs(output_dir, outputs) if output_dir is not None else {}
     shown = {name: {**_described(value), **({"file": files[name]} if files else {})} for name, value in outputs.items()}
     value = {"package": str(package), "function": loaded.function_name, "outputs": shown}

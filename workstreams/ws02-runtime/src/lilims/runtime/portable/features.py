@@ -5,8 +5,9 @@ Knows feature descriptions and numpy. Must not know programs' insides, graphs or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .spec import ARRAY_DTYPES
 __all__ = ["FeatureDescriptions", "InputFeature", "Interface", "read_interface"]
 
 _Array = NDArray[Any]
+_MOST_FILLED = 1 << 27  # elements of an optional input
 
 
 class FeatureDescriptions(Mapping[str, str]):
@@ -202,9 +204,16 @@ def _input(feature: Any, found: TensorType, where: str) -> InputFeature:
     shapes = tuple(tuple(s.shape) for s in array.enumeratedShapes.shapes) if flexible == "enumeratedShapes" else ()
     default = None
     if feature.type.isOptional:
+        _check_default(feature.name, array.shape, where)
         chosen = array.WhichOneof("defaultOptionalValue")
         default = float(getattr(array, chosen)) if chosen else 0.0
     return InputFeature(feature.name, found, tuple(ranges), shapes, default, tuple(array.shape))
+
+
+def _check_default(name: str, shape: Sequence[int], where: str) -> None:
+    """An absent optional input is filled: not with gigabytes because a description says so."""
+    if any(size < 0 for size in shape) or prod(shape) > _MOST_FILLED:
+        raise PackageError(f"the optional input {name!r} has the default shape {list(shape)}", where=where)
 
 
 def _colours(feature: Any, where: str) -> int:

@@ -164,13 +164,15 @@ class MLModel:
 
     # -- running -----------------------------------------------------------------------------------------------------
 
-    def predict(self, data: Any, state: MLState | None = None) -> Any:
+    def predict(self, data: Any, state: MLState | None = None, *, time_limit: float | None = None) -> Any:
         """Runs the function once, or once for each dictionary of a list.
 
         Args:
             data: input name to array; float64 and float16 become float32, integers where that is exact. Untouched.
                 An image is a PIL image.
             state: what `make_state` gave; needed by a function that has states, and updated by it.
+            time_limit: seconds after which one run is given up: a `while_loop` may have no end, and no signal is heard
+                while the program computes. States may be written in part then.
 
         Returns:
             output name to array (fp16 as float32, a scalar as shape [1]), or a list of such dictionaries. A classifier
@@ -178,15 +180,15 @@ class MLModel:
 
         Raises:
             UsageError: an input is missing, unknown or does not fit, or the state is missing or another package's.
-            ExecutionError: the program failed, or ONNX Runtime refused it.
+            ExecutionError: the program failed, took longer than `time_limit`, or ONNX Runtime refused it.
         """
         if isinstance(data, list):
             if state is not None:
                 raise UsageError("a list of inputs cannot share one state", hint="call predict once for each")
-            return [self.predict(item) for item in data]
+            return [self.predict(item, time_limit=time_limit) for item in data]
         if not isinstance(data, Mapping):
             raise UsageError(f"inputs are a dictionary, not {type(data).__name__}")
-        return self._runner.predict(data, self._check_state(state))
+        return self._runner.predict(data, self._check_state(state), time_limit)
 
     def make_state(self) -> MLState:
         """New states for this package's functions, all zeros."""

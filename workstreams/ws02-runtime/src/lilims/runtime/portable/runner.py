@@ -81,7 +81,9 @@ class FunctionRunner:
     def end_trace(self) -> Path:
         return self.load().end_trace()
 
-    def predict(self, data: Mapping[str, Any], states: StateBuffers | None) -> dict[str, Any]:
+    def predict(
+        self, data: Mapping[str, Any], states: StateBuffers | None, time_limit: float | None = None
+    ) -> dict[str, Any]:
         """Runs once; see `MLModel.predict`.
 
         Args:
@@ -89,7 +91,7 @@ class FunctionRunner:
         """
         arrays = self.interface.convert(data)
         runnable = self.load()
-        results, checks = runnable.executable.run(arrays, states, runnable.call)
+        results, checks = runnable.executable.run(arrays, states, runnable.call, time_limit)
         if checks:
             self.overflows = _overflows(runnable, checks[0], arrays)
             shares = zip(runnable.plan.checked, checks[1], strict=True)

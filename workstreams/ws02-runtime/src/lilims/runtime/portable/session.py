@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lilims.core.errors import LilimsError, MissingDependencyError
+from lilims.core.errors import ExecutionError, LilimsError, MissingDependencyError
 from lilims.core.privacy import telemetry_off
 
 from .buffers import StateBuffers, fit_mask, places_needed
@@ -27,6 +30,7 @@ from .program import Array
 __all__ = ["Executable", "Native", "onnxruntime_module", "return_freed_memory", "session_options"]
 
 _PLAIN = Call()
+_MOST_FOLDED = 16 << 20  # bytes of one op's result
 
 
 @dataclass(frozen=True)
@@ -80,40 +84,44 @@ class Executable:
             raise
         except Exception as exc:  # ONNX Runtime's exceptions share no base class
             raise failure("ONNX Runtime does not accept the lowered graph", exc, where=graph.name) from exc
-        self._shrinking = ort.RunOptions()
-        self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._bindings: weakref.WeakKeyDictionary[StateBuffers, tuple[int, Any]] = weakref.WeakKeyDictionary()
 
     def run(
-        self, feeds: dict[str, Array], states: StateBuffers | None, call: Call = _PLAIN
+        self, feeds: dict[str, Array], states: StateBuffers | None, call: Call = _PLAIN, time_limit: float | None = None
     ) -> tuple[list[Array], list[Array]]:
         """Runs once. `feeds` are by the names of `Plan.inputs`; the states are updated in place.
 
         Args:
             call: which of the graph's functions this is.
+            time_limit: seconds after which the run ends with an error.
 
         Returns:
             the function's outputs in order, and the values of "overflow" and "underflow" where the graph has them.
 
         Raises:
-            ExecutionError: a node failed.
+            ExecutionError: a node failed, or the time is over.
         """
         tokens = call.tokens(feeds) if call.prefix is not None else None
         every = {name: np.arange(tokens or count, dtype=np.int32) for name, count in call.every.items()}
         feeds = {**feeds, **every}
+        options = self._ort.RunOptions()
         try:
-            if states is None or not self._slots:
-                found = self._session.run(self._results, self._named(feeds))
-            else:
-                with states.lock:
-                    if tokens is not None:
-                        feeds = _reserved(feeds, states, call, tokens)
-                    # What many tokens need differs with the cache's length: kept, it would add up.
-                    many = tokens is not None and tokens > 1
-                    found = self._run_bound(self._named(feeds), states, self._shrinking if many else None)
+            with _ended_after(time_limit, options):
+                if states is None or not self._slots:
+                    found = self._session.run(self._results, self._named(feeds), options)
+                else:
+                    with states.lock:
+                        if tokens is not None:
+                            feeds = _reserved(feeds, states, call, tokens)
+                        if tokens is not None and tokens > 1:
+                            # What many tokens need differs with the cache's length: kept, it would add up.
+                            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+                        found = self._run_bound(self._named(feeds), states, options)
         except LilimsError:
             raise
         except Exception as exc:  # ONNX Runtime's exceptions share no base class
+            if options.terminate:
+                raise ExecutionError(f"the program did not end within {time_limit:g} s") from exc
             raise failure("the program failed", exc) from exc
         count = len(self._outputs)
         return found[:count], found[count:]
@@ -156,6 +164,21 @@ class Executable:
         return binding
 
 
+@contextmanager
+def _ended_after(seconds: float | None, options: Any) -> Iterator[None]:
+    """Tells ONNX Runtime to stop, which it does between two nodes, if the body takes longer."""
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _reserved(feeds: dict[str, Array], states: StateBuffers, call: Call, tokens: int) -> dict[str, Array]:
     """The feeds of a call that sees as many places of its cache as there is room for, once it has enough."""
     prefix = call.prefix
@@ -178,6 +201,8 @@ def session_options(threads: int | None) -> Any:
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads or 0  # 0: one per physical core
     options.add_session_config_entry("session.force_spinning_stop", "1")  # no spinning between calls
+    # What a small file may ask for when it is opened: larger results of constants are computed when it runs.
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(_MOST_FOLDED))
     if _shared_arena():
         options.add_session_config_entry("session.use_env_allocators", "1")
     return options

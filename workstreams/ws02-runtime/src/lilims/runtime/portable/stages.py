@@ -90,8 +90,10 @@ class Pipeline:
     def end_trace(self) -> Path:
         raise UsageError("a pipeline cannot be traced")
 
-    def predict(self, data: Mapping[str, Any], states: StateBuffers | None) -> dict[str, Any]:
-        """Runs the members in order; see `MLModel.predict`.
+    def predict(
+        self, data: Mapping[str, Any], states: StateBuffers | None, time_limit: float | None = None
+    ) -> dict[str, Any]:
+        """Runs the members in order, each within the time limit; see `MLModel.predict`.
 
         Raises:
             UsageError: an input is missing, unknown or does not fit.
@@ -108,7 +110,7 @@ class Pipeline:
                     given[feature] = _passed(wanted, values[feature], made[feature], name)
                 elif feature in values:
                     given[feature] = values[feature]
-            results = member.predict(given, states if member.needed else None)
+            results = member.predict(given, states if member.needed else None, time_limit)
             values.update(results)
             made.update(dict.fromkeys(results, name))
         return {name: values[name] for name in self._outputs if name in values}

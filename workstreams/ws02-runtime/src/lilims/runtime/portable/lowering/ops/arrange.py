@@ -9,7 +9,7 @@ import numpy as np
 
 from ...program import Op
 from ..scope import Scope, lowers
-from .common import axis_input, dimension, int64_input, static_shape, unsupported
+from .common import axis_input, bounded, dimension, int64_input, static_shape, unsupported
 
 
 @lowers("depth_to_space")
@@ -79,6 +79,7 @@ def sliding_windows(scope: Scope, op: Op) -> None:
     axis = axis_input(scope, op, "axis", kind.rank, 0)
     size, stride = int(scope.scalar(op, "size")), int(scope.scalar(op, "stride", 1))
     x, length = scope.input(op, "x"), kind.shape[axis]
+    bounded(op, size, 1 if length is None else max(1, (length - size) // stride + 1))
     if length is not None:
         starts = scope.array(np.arange((length - size) // stride + 1)[:, None] * stride, "int64")
     else:

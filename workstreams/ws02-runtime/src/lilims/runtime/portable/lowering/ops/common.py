@@ -6,6 +6,7 @@ Knows Scope and ONNX's habits (axes and shapes are int64, some kernels lack some
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "Attributes",
     "Vector",
     "axis_input",
+    "bounded",
     "cast_between",
     "checks_indices",
     "choose",
@@ -42,6 +44,8 @@ __all__ = [
 
 INT_MAX = int(np.iinfo(np.int64).max)
 INT_MIN = int(np.iinfo(np.int64).min)
+
+_MOST = 1 << 24
 
 Ints = NDArray[np.int64]
 Attributes = dict[str, Any]  # of an ONNX node
@@ -86,6 +90,17 @@ def axis_input(scope: Scope, op: Op, key: str, rank: int, default: int) -> int:
     if not -rank <= axis < rank:
         raise PackageError(f"op {op.type} has {key} {axis}, outside rank {rank}", where=op.name)
     return axis % rank
+
+
+def bounded(op: Op, *sizes: int) -> None:
+    """Refuses a table of those sizes that a lowering is about to make of numbers in a file, where it is absurd.
+
+    Raises:
+        PackageError: it has over 2²⁴ elements, or a size below 0.
+    """
+    if min(sizes) < 0 or prod(sizes) > _MOST:
+        message = f"op {op.type} asks for a table of {' × '.join(map(str, sizes))} numbers"
+        raise PackageError(message, where=op.name, hint="the package is damaged")
 
 
 def flags(scope: Scope, op: Op, key: str, length: int) -> list[bool]:

@@ -65,12 +65,19 @@ def _bias(scope: Scope, op: Op) -> list[str]:
     return [scope.input(op, "bias")] if scope.has(op, "bias") else []
 
 
+def _groups(scope: Scope, op: Op) -> int:
+    groups = int(scope.scalar(op, "groups", 1))
+    if groups < 1:  # ONNX Runtime divides by it
+        raise PackageError(f"op {op.type} has {groups} groups", where=op.name)
+    return groups
+
+
 @lowers("conv")
 def conv(scope: Scope, op: Op) -> None:
     kernel = _kernel(scope, op)
     strides, dilations = (scope.ints(op, key, None) or [1] * len(kernel) for key in ("strides", "dilations"))
     padding = window_padding(scope, op, kernel, strides, dilations)
-    groups = int(scope.scalar(op, "groups", 1))
+    groups = _groups(scope, op)
     inputs = (scope.input(op, "x"), scope.input(op, "weight"), *_bias(scope, op))
     how: Attributes = {"strides": strides, "dilations": dilations, "group": groups, "kernel_shape": kernel, **padding}
     scope.bind(op, scope.emit("Conv", *inputs, **how))
@@ -87,7 +94,7 @@ def conv_transpose(scope: Scope, op: Op) -> None:
     if any(e >= max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)) or min(before) < 0:
         raise unsupported(scope, op, "an output larger than the windows reach")
     inputs = (scope.input(op, "x"), scope.input(op, "weight"), *_bias(scope, op))
-    groups = int(scope.scalar(op, "groups", 1))
+    groups = _groups(scope, op)
     pads = [*before, *(max(0, cut) for cut in after)]
     how: Attributes = {"strides": strides, "dilations": dilations, "group": groups, "kernel_shape": kernel}
     scope.bind(op, scope.emit("ConvTranspose", *inputs, pads=pads, output_padding=extra, **how))

@@ -61,9 +61,10 @@ def floor_div(scope: Scope, op: Op) -> None:
 
 @lowers("mod")
 def mod(scope: Scope, op: Op) -> None:
-    x, y = scope.input(op, "x"), scope.input(op, "y")
-    if not output_type(op).is_float:
-        return scope.bind(op, scope.emit("Mod", x, y))  # the divisor's sign, as in Python
+    x, y, dtype = scope.input(op, "x"), scope.input(op, "y"), output_type(op).dtype
+    if not output_type(op).is_float:  # the divisor's sign, as in Python; in int64: -2³¹ by -1 ends the process in int32
+        rest = scope.emit("Mod", scope.cast(x, "int64"), scope.cast(y, "int64"))
+        return scope.bind(op, scope.cast(rest, dtype))
     # C's fmod has the dividend's sign, and for floats ONNX has no other: move it to the divisor's side.
     rest, zero = scope.emit("Mod", x, y, fmod=1), scope.array(0, "float32")
     other_side = scope.emit("Less", scope.emit("Mul", scope.emit("Sign", rest), scope.emit("Sign", y)), zero)

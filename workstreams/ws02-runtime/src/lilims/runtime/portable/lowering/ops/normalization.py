@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from lilims.core.errors import PackageError
+
 from ...program import Op
 from ..scope import Scope, lowers
-from .common import static_shape
+from .common import bounded, static_shape
+
+_MOST_NEIGHBOURS = 1 << 12  # channels of a local normalisation: ONNX Runtime goes through them one by one
 
 
 def _filled(scope: Scope, op: Op, key: str, size: int, value: float) -> str:
     """An optional vector [size] with its default."""
-    return scope.input(op, key) if scope.has(op, key) else scope.array([value] * size, "float32")
+    if scope.has(op, key):
+        return scope.input(op, key)
+    bounded(op, size)
+    return scope.array([value] * size, "float32")
 
 
 @lowers("batch_norm")
@@ -40,6 +47,8 @@ def layer_norm(scope: Scope, op: Op) -> None:
     sizes = [kind.shape[axis] for axis in axes]
     if trailing and (scope.has(op, "gamma") or None not in sizes):
         ones = [size or 1 for size in sizes]
+        if not scope.has(op, "gamma"):
+            bounded(op, *ones)
         gamma = scope.input(op, "gamma") if scope.has(op, "gamma") else scope.array(np.ones(ones), "float32")
         beta = [scope.input(op, "beta")] if scope.has(op, "beta") else []
         epsilon = float(scope.scalar(op, "epsilon", 1e-5))
@@ -85,6 +94,8 @@ def local_response_norm(scope: Scope, op: Op) -> None:
     ONNX's LRN puts the odd neighbour of an even window on the other side, hence a pooling along the channels.
     """
     x, size = scope.input(op, "x"), int(scope.scalar(op, "size"))
+    if not 0 < size <= _MOST_NEIGHBOURS:
+        raise PackageError(f"op {op.type} has a window of {size} channels", where=op.name)
     batch, channels = (scope.emit("Shape", x, start=axis, end=axis + 1) for axis in (0, 1))
     one, rest = scope.array([1], "int64"), scope.array([-1], "int64")
     flat = scope.emit("Concat", batch, one, channels, rest, axis=0)

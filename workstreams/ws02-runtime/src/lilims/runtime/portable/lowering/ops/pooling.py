@@ -13,7 +13,7 @@ import numpy as np
 
 from ...program import Op
 from ..scope import Scope, lowers
-from .common import Attributes, unsupported
+from .common import Attributes, bounded, unsupported
 from .convolution import window_padding
 
 
@@ -90,6 +90,7 @@ def _counted(scope: Scope, op: Op, window: Window, axis: int) -> Sequence[float]
     assert isinstance(pads, list) and size is not None  # ceil_mode is for fixed shapes
     k, s, whole = window.kernel[axis], window.strides[axis], size + pads[axis] + pads[rank + axis]
     outputs = (whole + window.overhang[axis] - k) // s + 1
+    bounded(op, outputs)
     factors = np.array([k / (min(i * s + k, whole) - i * s) for i in range(outputs)])
     return factors.reshape([-1 if dim == axis else 1 for dim in range(rank)])  # type: ignore[return-value]
 

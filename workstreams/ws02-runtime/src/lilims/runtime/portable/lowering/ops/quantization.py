@@ -6,7 +6,7 @@ import numpy as np
 
 from ...program import Op
 from ..scope import ONNX_DTYPES, Scope, lowers
-from .common import axis_input, output_type
+from .common import axis_input, bounded, output_type
 
 
 def _axis(scope: Scope, op: Op) -> int | None:
@@ -19,6 +19,7 @@ def _zero_point(scope: Scope, op: Op, dtype: str) -> str:
     if scope.has(op, "zero_point"):
         return scope.input(op, "zero_point")
     shape = [size or 0 for size in scope.type(op, "scale").shape]
+    bounded(op, *shape, 1)
     return scope.array(np.zeros(shape, ONNX_DTYPES[dtype]))
 
 

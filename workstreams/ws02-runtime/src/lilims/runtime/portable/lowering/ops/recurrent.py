@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ...program import Op
 from ..scope import Scope, lowers
 from .clipped_lstm import FACTORS, activation, clipped_lstm, turned_round
-from .common import Attributes, unsupported
+from .common import Attributes, bounded, unsupported
 
 DIRECTIONS = {"forward": "forward", "reverse": "forward", "bidirectional": "bidirectional"}
 LSTM_GATES, PEEPHOLES, GRU_GATES = (0, 2, 1, 3), (0, 2, 1), (2, 0, 1)
@@ -38,6 +38,7 @@ def _biases(scope: Scope, op: Op, sets: Sequence[tuple[str, str]], order: Sequen
     """[directions, 2 · gates · hidden]: the input's biases, then the recurrent ones; absent ones are zero."""
     if not any(scope.has(op, key) for keys in sets for key in keys if key):
         return ""
+    bounded(op, len(order), hidden)
     zeros = scope.array([0] * len(order) * hidden, "float32")
     rows = []
     for keys in sets:

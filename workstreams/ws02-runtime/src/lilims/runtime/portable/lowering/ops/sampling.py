@@ -9,7 +9,7 @@ import numpy as np
 
 from ...program import Op
 from ..scope import Scope, lowers
-from .common import Attributes, cast_between, int64_input, static_shape, unsupported
+from .common import Attributes, bounded, cast_between, int64_input, static_shape, unsupported
 
 INTERPOLATION = {"bilinear": "linear", "nearest": "nearest"}
 PADDING = {"constant": "zeros", "border": "border", "reflection": "border", "symmetric": "border"}  # for GridSample
@@ -83,6 +83,7 @@ def affine(scope: Scope, op: Op) -> None:
     known = (sampling, padding, mode, aligned) == ("bilinear", "constant", "normalized_minus_one_to_one", True)
     if not known or float(scope.scalar(op, "padding_value", 0)) or 1 in (height, width):
         raise unsupported(scope, op, "this combination of modes")
+    bounded(op, height, width, 3)
     rows, columns = np.linspace(-1, 1, height), np.linspace(-1, 1, width)
     places = np.stack([*reversed(np.meshgrid(rows, columns, indexing="ij")), np.ones((height, width))], -1)
     matrix = scope.emit("Reshape", scope.input(op, "transform_matrix"), scope.array([-1, 2, 3], "int64"))
@@ -103,6 +104,7 @@ def crop_resize(scope: Scope, op: Op) -> None:
         raise unsupported(scope, op, f"sampling_mode {mode!r}, whose grid within a box is not defined")
     batch, channels, height, width = static_shape(scope, op, "x")
     targets = [int(scope.scalar(op, key, 1)) for key in ("target_height", "target_width")]
+    bounded(op, *targets)
     x, boxes, lead = _chosen_images(scope, op, batch, channels)
     inside = ""
     for axis, size, target, ends in zip((2, 3), (height, width), targets, _corners(scope, op, boxes), strict=True):
@@ -126,6 +128,7 @@ def _chosen_images(scope: Scope, op: Op, batch: int, channels: int) -> tuple[str
     if scope.has(op, "boxes"):  # iOS 17
         boxes = cast_between(scope, scope.input(op, "boxes"), scope.type(op, "boxes").dtype, "fp32")
         count = static_shape(scope, op, "boxes")[0]
+        bounded(op, count)
         indices = int64_input(scope, op, "box_indices") if scope.has(op, "box_indices") else (
             scope.array(np.arange(count), "int64"))  # fmt: skip
         return scope.emit("Gather", x, indices, axis=0), boxes, [-1]

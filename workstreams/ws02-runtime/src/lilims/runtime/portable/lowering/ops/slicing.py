@@ -11,7 +11,7 @@ import numpy as np
 
 from ...program import Op
 from ..scope import Scope, lowers
-from .common import INT_MAX, INT_MIN, Vector, choose, flags, name_of, unsupported, vector_input
+from .common import INT_MAX, INT_MIN, Vector, bounded, choose, flags, name_of, unsupported, vector_input
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def slice_update(scope: Scope, op: Op) -> None:
     counts = [count for count in sizes[:indexed] if count is not None]
     if len(counts) < indexed:
         raise unsupported(scope, op, "an update of flexible size in a dimension that is not updated whole")
+    bounded(op, *counts, indexed)
     steps = [np.arange(count, dtype=np.int64) * step for count, step in zip(counts, bounds.steps, strict=False)]
     grid = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1)
     if isinstance(bounds.starts, str):
