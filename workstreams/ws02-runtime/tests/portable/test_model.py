@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lilims.core.errors import PackageError, UsageError
+from lilims.core.errors import ExecutionError, PackageError, UsageError
 from lilims.runtime.portable import MLModel
 from lilims.runtime.portable.spec import parse_model
+
+from .hostile import CASES
 
 
 @pytest.fixture
@@ -174,3 +176,12 @@ def test_importing_it_is_cheap_and_needs_no_coremltools() -> None:
         "assert not {'coremltools', 'torch', 'onnxruntime'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_time_limit_is_one_runs_own(tmp_path: Path) -> None:
+    model = MLModel(CASES["a-loop-without-end"]().write(tmp_path / "endless.mlpackage"))
+    for _ in range(2):
+        with pytest.raises(ExecutionError, match=r"did not end within 0\.2 s"):
+            model.predict({"x": [1, 2]}, time_limit=0.2)
+    sound = MLModel(CASES["two-blobs-in-one-place"]().write(tmp_path / "sound.mlpackage"))
+    assert sound.predict({"x": [1, 2]}, time_limit=60)["y"].tolist() == [0, 0]

@@ -14,9 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from lilims.core.console import console
-from lilims.core.errors import InputError, LilimsError, UsageError
+from lilims.core.errors import ExecutionError, InputError, LilimsError, UsageError
 from lilims.runtime.commands.predict import command, read_inputs, write_outputs
 from lilims.runtime.portable.spec import parse_model
+
+from .hostile import CASES
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -150,3 +152,11 @@ def test_an_outputs_name_is_no_way_out_of_the_folder(tmp_path: Path, name: str) 
     with pytest.raises(UsageError, match="cannot be a file's name"):
         write_outputs(tmp_path / "out", {"fine": X, name: X})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_without_end_is_given_up(predict: Any, tmp_path: Path) -> None:
+    package = CASES["a-loop-without-end"]().write(tmp_path / "endless.mlpackage")
+    np.save(tmp_path / "x.npy", np.float32([1, 2]))
+    done = predict(package, "--input", f"x={tmp_path / 'x.npy'}", "--time-limit", 0.3)
+    assert isinstance(done.exception, ExecutionError) and done.exception.exit_code == 1
+    assert str(done.exception) == "the program did not end within 0.3 s"
