@@ -199,7 +199,7 @@ def rank_of_a_thousand() -> Hostile:
 @case
 def input_of_2_to_the_63() -> Hostile:
     made = simple("identity", 2, x="x")
-    made.input("z", 1 << 62, 1 << 62)
+    made.input("z", 1 << 63, 1 << 63, described=(-1, -1))
     return made
 
 

@@ -33,7 +33,7 @@ SAYS = {
     "a-value-of-an-inputs-name": "'x' is defined twice",
     "no-output": "gives nothing",
     "rank-of-a-thousand": "1000 dimensions",
-    "input-of-2-to-the-63": "the input 'z' is missing",
+    "input-of-2-to-the-63": "a dimension of 9223372036854775808",
     "unknown-dimension-of-a-literal": "unknown dimension",
     "optional-input-of-absurd-shape": "the optional input 'z' has the default shape",
     "optional-input-of-negative-shape": r"the optional input 'z' has the default shape \[-5\]",

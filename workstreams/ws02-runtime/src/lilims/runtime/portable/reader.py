@@ -41,6 +41,7 @@ __all__ = ["read_program", "read_signatures"]
 
 _MAX_DEPTH = 16  # of blocks within blocks, types within types
 _MAX_RANK = 16
+_MAX_SIZE = (1 << 63) - 1  # int64, as a description and a graph have it
 _NOT_NUMBERS = ("string",)
 
 
@@ -172,7 +173,11 @@ class _Reader:
         return TensorType(dtype, tuple(self.dimension(d) for d in tensor.dimensions))
 
     def dimension(self, spec: Any) -> int | None:
-        return int(spec.constant.size) if spec.WhichOneof("dimension") == "constant" else None
+        if spec.WhichOneof("dimension") != "constant":
+            return None
+        if spec.constant.size > _MAX_SIZE:
+            raise self.error(f"a tensor has a dimension of {spec.constant.size}")
+        return int(spec.constant.size)
 
     # -- literals ----------------------------------------------------------------------------------------------------
 
