@@ -18,7 +18,7 @@ import pytest
 from .hostile import CASES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are limited and measured as Linux has it")
-FACTOR, BASE = 4, 64 << 20  # memory to open a package: times its size, and bytes that any takes
+FACTOR, BASE = 4, 128 << 20  # memory to open a package: times its size, and bytes that any takes
 HARMLESS = ("two-blobs-in-one-place", "division", "the-least-by-minus-one")
 MEMORY = ("fill", "tile", "pad", "range", "one-hot", "resize", "doubling", "folded-doubling", "a-loop-that-grows")
 
