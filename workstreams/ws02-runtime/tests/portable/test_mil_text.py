@@ -144,7 +144,11 @@ def test_literals(folder: Any, name: str) -> None:
     function = f"func main<ios18>() {{ {kind} v = const()[val = {text}]; }} -> (v);"
     program = parse_program(f"program(1.3) {INFO} {{ {function} }}", where="test")
     package = object.__new__(Package)
-    package.spec_path, package.spec = Path("test"), type(Package(folder(OLD)).spec)(mlProgram=program)
+    package.members, package.spec_path, package.spec = (
+        {},
+        Path("test"),
+        type(Package(folder(OLD)).spec)(mlProgram=program),
+    )
     constant = read_program(package).functions["main"].ops[0].inputs["val"][0]
     assert isinstance(constant, Constant)
     found = constant.load()
