@@ -2,9 +2,9 @@
 
     python tools/compare_schemes.py [--models stories stories260K] [--windows 16] [--keep FOLDER] [SCHEME …]
 
-Models and texts are the quality gate's. Knows how two packages' logits are compared. Must not know how either is made.
-The divergence is KL(fp16 ‖ scheme) in nats, the mean over all positions: it moves where perplexity, which a coarse
-model may lower by chance on one text, stands still.
+Models and texts are the quality gate's. Knows what a row is made of. Must not know how a package is made, nor how two
+are compared. The divergence is KL(fp16 ‖ scheme) in nats, the mean over all tokens but the first of each window: it
+moves where perplexity, which a coarse model may lower by chance on one text, stands still.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ci.quality_gate import SUBJECTS, Subject
+from ci.quality_gate import SUBJECTS, Subject, error_by_window
 from lilims.conversion import convert
-from lilims.runtime import Model, load
+from lilims.conversion.evaluation.measure import evaluate_ids
+from lilims.conversion.evaluation.sources import PackageSpec
+from lilims.runtime import load
 
 __all__ = ["SCHEMES", "Row", "compare", "main"]
 
@@ -28,8 +27,6 @@ SCHEMES = (
     "int8", "int8-channel", "lut6-r16", "int4-asym-search", "int4-asym", "int4-g16-search", "int4-g16", "int4-search",
     "int4", "lut4-r8", "lut4-r16", "lut4", "int4-channel-search", "int4-channel", "lut3-r8",
 )  # fmt: skip
-
-Logs = list[NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -50,42 +47,33 @@ class Row:
         )
 
 
-def log_probabilities(model: Model, subject: Subject, windows: int) -> tuple[Logs, NDArray[np.float64]]:
-    """Of every next token, [window, vocabulary] for each window; and each window's mean loss in nats."""
-    ids, logs, losses = subject.ids(model), [], []
-    for first in range(0, min(windows, len(ids) // subject.window) * subject.window, subject.window):
-        part = ids[first : first + subject.window]
-        wide = model.logits(part).astype(np.float64)
-        wide -= wide.max(axis=1, keepdims=True)
-        wide -= np.log(np.exp(wide).sum(axis=1, keepdims=True))
-        losses.append(-float(wide[np.arange(len(part) - 1), part[1:]].mean()))
-        logs.append(wide.astype(np.float32))
-    return logs, np.array(losses)
-
-
 def compare(subject: Subject, schemes: Sequence[str], windows: int, packages: Path) -> list[Row]:
     """Converts to fp16 and to each scheme (unless `packages` has it), and compares them exactly executed."""
 
-    def package(scheme: str) -> Model:
+    def package(scheme: str) -> Path:
         folder = packages / scheme
         if not folder.exists():
             convert(subject.checkpoint, folder, quantize=scheme, name=scheme)
-        return load(folder, precision="exact")
+        return folder
 
-    wanted, base = log_probabilities(package("fp16"), subject, windows)
+    base = PackageSpec(package("fp16"))
+    ids = subject.ids(load(base.folder))[: windows * subject.window]
     rows = []
     for scheme in schemes:
-        model = package(scheme)
-        found, losses = log_probabilities(model, subject, windows)
-        change = float(np.exp((losses - base).mean())) - 1
+        model = PackageSpec(package(scheme))
+        found = evaluate_ids(model, ids, reference=base, context=subject.window, kind="all")
+        against = found.summary.comparison
+        assert against is not None
+        losses = found.scores.nll - found.scores.reference_nll
         rows.append(
             Row(
                 scheme=scheme,
                 bits=model.manifest.quantization.bits_per_weight,
-                change=change,
-                error=(1 + change) * float((losses - base).std(ddof=1)) / len(losses) ** 0.5,
-                divergence=float(np.mean([(np.exp(a) * (a - b)).sum(1) for a, b in zip(wanted, found, strict=True)])),
-                agreement=float(np.mean([a.argmax(1) == b.argmax(1) for a, b in zip(wanted, found, strict=True)])),
+                change=against.change,
+                error=(1 + against.change)
+                * error_by_window(losses, subject.window),
+                divergence=against.divergence.value,
+                agreement=against.same_top.value,
             )
         )
     return rows

@@ -125,7 +125,7 @@ def compare(path: Path, kind: str, work: Path) -> Result:
     from llama_cpp import Llama
 
     from lilims.conversion import convert
-    from lilims.conversion.evaluate import log_likelihoods
+    from lilims.conversion.evaluation.metrics import score
     from lilims.runtime import load
 
     def opened(file: Path) -> Any:  # one thread: several spin while they wait for each other on a busy machine
@@ -140,7 +140,7 @@ def compare(path: Path, kind: str, work: Path) -> Result:
         raise SystemExit(f"{kind}: the two tokenizers differ")
     windows = [ids[first : first + WINDOW] for first in range(0, len(ids), WINDOW)]
     nll = [
-        -float(np.mean([log_likelihoods(logits(window), window).mean() for window in windows]))
+        float(np.mean([score(logits(window)[:-1], window[1:]).nll.mean() for window in windows]))
         for logits in (ours.logits, lambda window: their_logits(theirs, window))
     ]
     prompt = ours.tokenizer.encode(PROMPT)

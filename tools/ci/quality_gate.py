@@ -25,11 +25,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lilims.conversion import Perplexity, convert, perplexity
-from lilims.core.events import Event, listening
+from lilims.conversion import convert
+from lilims.conversion.evaluation.measure import evaluate_ids
+from lilims.conversion.evaluation.sources import PackageSpec
 from lilims.runtime import Model, load
 
-__all__ = ["SUBJECTS", "Result", "Subject", "main", "measure"]
+__all__ = ["SUBJECTS", "Result", "Subject", "error_by_window", "main", "measure"]
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("LILIMS_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -120,37 +121,37 @@ def measure(name: str, subject: Subject, packages: Path) -> list[Result]:
         folder = packages / f"{name}-{scheme}"
         if not folder.exists():
             convert(subject.checkpoint, folder, quantize=scheme, name=folder.name)
-        model = load(folder, precision="exact")
-        found, losses = by_window(model, subject)
-        base = losses if base is None else base
-        change = math.exp(float((losses - base).mean())) - 1
+        spec = PackageSpec(folder)
+        ids = subject.ids(load(folder))[: subject.tokens]
+        found = evaluate_ids(spec, ids, context=subject.window, kind="all")
+        base = found.scores.nll if base is None else base
+        losses = found.scores.nll - base
+        change = math.expm1(float(losses.mean()))
         results.append(
             Result(
                 model=name,
                 scheme=scheme,
-                bits_per_weight=model.manifest.quantization.bits_per_weight,
-                perplexity=found.value,
+                bits_per_weight=spec.manifest.quantization.bits_per_weight,
+                perplexity=found.summary.perplexity,
                 change=change,
-                change_error=(1 + change) * float((losses - base).std(ddof=1)) / math.sqrt(len(losses)),
+                change_error=(1 + change) * error_by_window(losses, subject.window),
                 bar=subject.bars.get(scheme),
-                tokens=found.tokens,
+                tokens=found.summary.tokens,
                 seconds=time.perf_counter() - started,
             )
         )
     return results
 
 
-def by_window(model: Model, subject: Subject) -> tuple[Perplexity, NDArray[np.float64]]:
-    """The perplexity, and the mean loss of each window in nats a token (all windows have as many)."""
-    running: list[float] = []
+def error_by_window(losses: NDArray[np.float64], window: int) -> float:
+    """The standard error of the mean loss from the means of windows: tokens of one are not independent.
 
-    def listen(event: Event) -> None:
-        if event.name == "evaluate.window":
-            running.append(event.fields["nll"])  # the mean over all windows so far
-
-    with listening(listen):
-        found = perplexity(model, subject.ids(model)[: subject.tokens], window=subject.window)
-    return found, np.diff(np.array(running) * np.arange(1, len(running) + 1), prepend=0.0)
+    Args:
+        losses: of all tokens but the first of each window, window by window.
+        window: tokens of a window.
+    """
+    means = losses.reshape(-1, window - 1).mean(axis=1)
+    return float(means.std(ddof=1)) / math.sqrt(len(means))
 
 
 def table(results: Sequence[Result]) -> str:

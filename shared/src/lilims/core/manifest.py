@@ -32,12 +32,15 @@ __all__ = [
     "Manifest",
     "Part",
     "Positions",
+    "Quality",
+    "QualityAgainst",
     "Quantization",
     "Source",
     "StateShape",
     "TensorScheme",
     "Tokens",
     "describe_files",
+    "identity",
     "read_manifest",
     "schema",
     "write_manifest",
@@ -218,6 +221,53 @@ class FileRecord(_Record):
     sha256: Annotated[str, Field(pattern=_SHA256)]
 
 
+class QualityAgainst(_Record):
+    """The distance of the model from a reference on the same tokens; divergences are KL(reference ‖ model) in nats.
+
+    `log_ratio` is ln(perplexity / the reference's), with the standard error of the paired differences. `sha256` is the
+    reference's `identity`, or of a checkpoint that transformers ran the hash over config.json and weights.
+    """
+
+    name: str
+    kind: Literal["package", "transformers"]
+    sha256: Annotated[str, Field(pattern=_SHA256)]
+    perplexity: float
+    log_ratio: float
+    log_ratio_error: float
+    divergence: float
+    divergence_error: float
+    divergence_median: float
+    divergence_p99: float
+    divergence_max: float
+    same_top: float
+    logits_rms: float
+
+
+class Quality(_Record):
+    """What `lilims eval` measured on the model, in float32 arithmetic.
+
+    `model` is the `identity` of the model that was measured: where it differs from the manifest's own, the figures are
+    of other bytes. `ids` is the SHA-256 of the token ids that count and their windows (64 bits each, little-endian),
+    `text_sha256` of the text's UTF-8. `nll` is ln of the perplexity, nats a token, with its standard error.
+    """
+
+    text: str
+    text_sha256: Annotated[str, Field(pattern=_SHA256)]
+    ids: Annotated[str, Field(pattern=_SHA256)]
+    model: Annotated[str, Field(pattern=_SHA256)]
+    windowing: Literal["llama.cpp", "strided", "all"]
+    context: Positive
+    stride: Positive | None = None
+    windows: Positive
+    tokens: Positive
+    perplexity: float
+    nll: float
+    nll_error: float
+    bits_per_byte: float | None = None
+    reference: QualityAgainst | None = None
+    tools: dict[str, str]
+
+
 class Manifest(_Record):
     """The whole manifest. See docs/contract.md for what each field promises.
 
@@ -250,6 +300,7 @@ class Manifest(_Record):
     embedding: HostEmbedding | None = None
     layout: Literal["linear", "conv"] = "linear"
     files: dict[str, FileRecord]
+    quality: Annotated[list[Quality], Field(max_length=64)] = []
     digest: Annotated[str, Field(pattern=_SHA256)] | None = None
 
     @model_validator(mode="after")
@@ -334,6 +385,14 @@ def _digest(raw: dict[str, Any]) -> str:
     """SHA-256 of the content in one spelling: keys sorted, no spaces, numbers as Python's json writes them."""
     text = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def identity(manifest: Manifest) -> str:
+    """The SHA-256 of what decides a model's logits: the manifest but its name, version, licence and quality.
+
+    Every file's hash is in it, so that models of equal identity have equal bytes.
+    """
+    return _digest(manifest.model_dump(mode="json", exclude={"name", "version", "licence", "quality", "digest"}))
 
 
 def describe_files(folder: Path) -> dict[str, FileRecord]:

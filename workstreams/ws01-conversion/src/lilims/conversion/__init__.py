@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .architectures import supported
     from .estimate import Estimate, dry_run
-    from .evaluate import Perplexity, perplexity
+    from .evaluation.measure import Evaluation, Perplexity, evaluate, perplexity
     from .pipeline import Conversion, convert
     from .reshape.folder import Retargeted, retarget
     from .shapes import GraphOptions
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Conversion",
     "Estimate",
+    "Evaluation",
     "GraphOptions",
     "Perplexity",
     "Retargeted",
     "convert",
     "dry_run",
+    "evaluate",
     "perplexity",
     "retarget",
     "supported",
@@ -32,12 +34,14 @@ __all__ = [
 _HOMES = {
     "Conversion": "pipeline",
     "Estimate": "estimate",
+    "Evaluation": "evaluation.measure",
     "GraphOptions": "shapes",
-    "Perplexity": "evaluate",
+    "Perplexity": "evaluation.measure",
     "Retargeted": "reshape.folder",
     "convert": "pipeline",
     "dry_run": "estimate",
-    "perplexity": "evaluate",
+    "evaluate": "evaluation.measure",
+    "perplexity": "evaluation.measure",
     "retarget": "reshape.folder",
     "supported": "architectures",
 }

@@ -18,7 +18,7 @@ from lilims.core.locate import locate
 from lilims.core.locks import exclusive
 from lilims.core.paths import models_dir
 
-__all__ = ["BUILTIN", "INSTALLED", "builtin", "builtin_checkpoint", "resolve"]
+__all__ = ["BUILTIN", "INSTALLED", "builtin", "builtin_checkpoint", "builtin_text", "resolve"]
 
 BUILTIN = "stories"
 INSTALLED = "stories-int4"
@@ -60,6 +60,11 @@ def builtin_checkpoint() -> Path:
             "the built-in model is not part of this installation", where=folder, hint="pip install lilims-models"
         )
     return folder
+
+
+def builtin_text() -> Path:
+    """Stories that the built-in model has not seen: `lilims eval --text builtin` finds them by this entry point."""
+    return builtin_checkpoint() / "heldout.txt"
 
 
 def _converted() -> Path:

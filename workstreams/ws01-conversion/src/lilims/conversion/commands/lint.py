@@ -52,10 +52,10 @@ def command(model: str, text: Path | None, ignore: tuple[str, ...], strict: bool
     """
     from lilims.core.locate import locate
 
+    from ..evaluation.texts import decoded
     from ..lint import lint
-    from .eval import read_text
 
-    words = read_text(text) if text else None
+    words = decoded(text) if text else None
     report = lint(locate(model), text=words, ignore=ignore, strict=strict)
     console.result("lint", _as_dict(report), lambda out: _draw(out, report))
     if report.count("error"):

@@ -137,7 +137,7 @@ def _manifest(manifest: m.Manifest, context: int, rows: int) -> m.Manifest:
         for name, function in manifest.functions.items()
     }
     state = manifest.state.model_copy(update={"shape": [pairs, heads, rows, width]})
-    return manifest.model_copy(update={"context": context, "functions": functions, "state": state})
+    return manifest.model_copy(update={"context": context, "functions": functions, "state": state, "quality": []})
 
 
 def _copy(folder: Path, made: Path, manifest: m.Manifest) -> None:

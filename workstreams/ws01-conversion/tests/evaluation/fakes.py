@@ -1,0 +1,55 @@
+"""Models whose probabilities are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lilims.conversion.evaluation.windows import Window
+
+
+@dataclass(frozen=True)
+class Bigram:
+    """A source and its own spec: the next token's logits are a row of a random table, in blocks of `chunk`."""
+
+    seed: int
+    chunk: int = 5
+    vocab_size: int = 40
+    broken: int = -1  # the token behind which logits are NaN
+    died: str = ""  # a file that is written to when the model is opened
+    name: str = "bigram"
+    kind: str = "package"
+    sha256: str = "0" * 64
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {"seed": str(self.seed)}
+
+    @property
+    def table(self) -> np.ndarray:
+        table = np.random.default_rng(self.seed).normal(0, 2, (self.vocab_size, self.vocab_size)).astype(np.float32)
+        if self.broken >= 0:
+            table[self.broken] = np.nan
+        return table
+
+    def tokenizer(self) -> Any:
+        return None
+
+    def open(self) -> Bigram:
+        if self.died:
+            with Path(self.died).open("a") as file:
+                file.write("opened\n")
+        return self
+
+    def rows(self, window: Window) -> Iterator[np.ndarray]:
+        found = self.table[list(window.inputs)][window.first :]
+        yield from (found[i : i + self.chunk] for i in range(0, len(found), self.chunk))
+
+
+def random_ids(count: int, seed: int = 3, vocab: int = 40) -> list[int]:
+    ids: list[int] = np.random.default_rng(seed).integers(0, vocab, count).tolist()
+    return ids
