@@ -27,7 +27,9 @@ from .bad_input import checkpoints, packages
 from .bad_input.checkpoints import Damage
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="coremltools 9 has no Windows build")
-TABLE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "docs" / "troubleshooting.md"
+STORIES = ROOT / "workstreams" / "ws05-model-manager" / "src" / "lilims" / "models" / "builtin" / "stories"
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,16 @@ RUN: dict[str, Case] = {
     "eval of a binary text": evaluate(nothing, "…: not UTF-8 (byte …)", "latin1.txt"),
     "eval of a short text": evaluate(nothing, "the text has … tokens, a window …", "short.txt", code=2),
     "eval of a large window": evaluate(nothing, "a window of … tokens does not fit the context of …", "text.txt",
-                                       "--window", "9999", code=2),
+                                       "--context", "9999", code=2),
+    "eval on an unknown text": evaluate(nothing, "no text 'wikitext3': neither a file nor one of …", "wikitext3"),
+    "eval on a text that was not fetched": evaluate(nothing, "the text 'wikitext2' is not on this machine", "wikitext2"),
+    "eval against nothing": evaluate(nothing, "…: no reference: no such folder", "text.txt", "--reference", "./nowhere"),
+    "eval against another tokenizer": evaluate(
+        nothing, "…: the model's tokenizer and the reference's read the text differently from token … on", "text.txt",
+        "--reference", str(STORIES)),
+    "eval over nothing": evaluate(nothing, "--fail-over compares with a reference", "text.txt", "--fail-over", "3%",
+                                  code=2),
+    "data of an unknown name": Case(nothing, "no text 'wikitext3'", ("data", "wikitext3"), 2),
     "inspect a damaged specification": Case(p.recorded(c.cut(SPEC, 2000)),
                                             "…model.mlmodel: not a Core ML model specification (…)",
                                             ("inspect", "{}/model.mlpackage")),

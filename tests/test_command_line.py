@@ -61,7 +61,7 @@ def test_convert_inspect_eval_run(lilims: Run, tmp_path: Path) -> None:
     assert json.loads(seen.stdout)["kind"] == "package"
     text = tmp_path / "text.txt"
     text.write_text(json.loads((source / "greedy_200.json").read_text())["text"] * 3)
-    measured = lilims("eval", "-m", "tiny", "--text", text, "--window", 128, "--json")
+    measured = lilims("eval", "-m", "tiny", "--text", text, "--context", 128, "--json")
     assert measured.returncode == 0, measured.stderr
     assert 1 < json.loads(measured.stdout)["perplexity"] < 4
     told = lilims("run", "tiny", "Once upon a time", "-n", 12, "--stats")

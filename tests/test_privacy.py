@@ -143,7 +143,8 @@ def test_convert(conversion: tuple[Desk, Watched]) -> None:
 
 COMMANDS: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
     "run": lambda model, _: ("run", model, "Once upon a time", "-n", 8, "--temp", 0.8, "--stats"),
-    "eval": lambda model, text: ("eval", model, "--text", text, "--window", 64),
+    "eval": lambda model, text: ("eval", model, "--text", text, "--context", 64, "--jobs", 1, "--no-record"),
+    "data": lambda *_: ("data",),
     "inspect": lambda model, _: ("inspect", model),
     "doctor": lambda *_: ("doctor",),
 }

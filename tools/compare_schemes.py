@@ -70,8 +70,7 @@ def compare(subject: Subject, schemes: Sequence[str], windows: int, packages: Pa
                 scheme=scheme,
                 bits=model.manifest.quantization.bits_per_weight,
                 change=against.change,
-                error=(1 + against.change)
-                * error_by_window(losses, subject.window),
+                error=(1 + against.change) * error_by_window(losses, subject.window),
                 divergence=against.divergence.value,
                 agreement=against.same_top.value,
             )

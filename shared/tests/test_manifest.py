@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from lilims.core import manifest as module
 from lilims.core.errors import ManifestError
 from lilims.core.manifest import (
+    Manifest,
+    identity,
     read_manifest,
     schema,
     write_manifest,
@@ -64,6 +67,16 @@ def example() -> dict[str, Any]:
         },
         "layout": "conv",
         "files": {"model.mlpackage/Manifest.json": {"bytes": 3, "sha256": "0" * 64}},
+        "quality": [{
+            "text": "story.txt", "text_sha256": "0" * 64, "ids": "0" * 64, "model": "0" * 64, "windowing": "strided",
+            "context": 64, "stride": 32, "windows": 3, "tokens": 127, "perplexity": 7.5, "nll": 2.01, "nll_error": 0.1,
+            "bits_per_byte": 0.9, "tools": {"lilims": "0.1.0"},
+            "reference": {
+                "name": "tiny", "kind": "package", "sha256": "0" * 64, "perplexity": 7.4, "log_ratio": 0.01,
+                "log_ratio_error": 0.002, "divergence": 0.05, "divergence_error": 0.001, "divergence_median": 0.01,
+                "divergence_p99": 0.5, "divergence_max": 2.0, "same_top": 0.93, "logits_rms": 0.4,
+            },
+        }],
     }  # fmt: skip
 
 
@@ -168,3 +181,20 @@ def test_the_published_schema_is_current() -> None:
 
 def test_the_schema_names_every_field() -> None:
     assert set(schema()["properties"]) == set(example()) | {"window", "local_window", "digest"}
+
+
+def test_the_identity_is_of_what_decides_the_logits() -> None:
+    """Name, version, licence and figures do not; a byte of a file, the positions and the mask do."""
+    same = Manifest.model_validate(example())
+    for path, value in (("name", "x"), ("version", "2.0.0"), ("licence", None), ("quality", [])):
+        assert identity(Manifest.model_validate(changed(path, value))) == identity(same), path
+    for path, value in (("mask_value", -1.0), ("positions.rotary.theta", 5.0), ("context", 32), ("files", {})):
+        assert identity(Manifest.model_validate(changed(path, value))) != identity(same), path
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "7"])
+def test_figures_are_finite_numbers(value: object) -> None:
+    raw = example()
+    raw["quality"][0]["perplexity"] = value if value != "7" else [7]
+    with pytest.raises(ValidationError):
+        Manifest.model_validate(raw)

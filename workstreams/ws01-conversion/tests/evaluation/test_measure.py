@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lilims.conversion import convert, evaluate, perplexity
+from lilims.conversion import evaluate, perplexity
 from lilims.conversion.evaluation.measure import Evaluation, evaluate_ids
 from lilims.conversion.evaluation.sources import CheckpointSpec, PackageSpec, find
 from lilims.conversion.evaluation.texts import Text, read_text, spelled_bytes
@@ -18,38 +18,13 @@ from lilims.core.testing import test_data
 from lilims.runtime import Model, load
 
 from ..conftest import MODELS
-
-STORY = (
-    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a "
-    "big, red ball – it was a naïve ball. She wanted to play with it, but it was too high. Her mom said, “Be careful!” "
-)
-TEXT = Text("story", STORY * 4)
-Made = Callable[[str], Path]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """stories260K in a scheme."""
-    folders: dict[str, Path] = {}
-
-    def make(scheme: str) -> Path:
-        if scheme not in folders:
-            folders[scheme] = tmp_path_factory.mktemp("m") / scheme
-            convert(test_data("models/stories260K"), folders[scheme], quantize=scheme)
-        return folders[scheme]
-
-    return make
+from .conftest import STORY, TEXT, Made
 
 
 def log_probabilities(model: Model, ids: Sequence[int]) -> np.ndarray:
     wide = model.logits(ids).astype(np.float64)
     wide -= wide.max(axis=1, keepdims=True)
     return np.asarray(wide - np.log(np.exp(wide).sum(axis=1, keepdims=True)))
-
-
-@pytest.fixture(scope="module")
-def compared(made: Made) -> Evaluation:
-    return evaluate(made("int4"), TEXT, reference=made("fp16"), context=64, jobs=1)
 
 
 def test_figures_are_llama_cpps_windows_of_the_logits(made: Made, compared: Evaluation) -> None:
@@ -85,8 +60,8 @@ def test_processes_and_the_shelf_change_no_bit(made: Made, compared: Evaluation)
 
 def test_strided(made: Made) -> None:
     """Every token but the first counts once, each behind as much of the text as its window holds."""
-    found = evaluate(made("int8"), TEXT, context=64, stride=48, jobs=1)
-    model = load(made("int8"), precision="exact")
+    found = evaluate(made("int4"), TEXT, context=64, stride=48, jobs=1)
+    model = load(made("int4"), precision="exact")
     ids = model.tokenizer.encode(TEXT.content)
     assert found.summary.tokens == len(ids) - 1
     nll, done = 0.0, 1
@@ -102,12 +77,12 @@ def test_strided(made: Made) -> None:
 
 def test_bytes_are_those_of_the_text(made: Made) -> None:
     """All tokens together spell the whole text, characters of several tokens too; what counts spells its part."""
-    tokenizer = load(made("int8")).tokenizer
+    tokenizer = load(made("int4")).tokenizer
     ids = tokenizer.encode(TEXT.content)
     spelled = spelled_bytes(tokenizer, ids)
     assert spelled[0] == 0  # BOS
     assert sum(spelled) == len(TEXT.content.encode())
-    found = evaluate(made("int8"), TEXT, context=64, windows=2, jobs=1).summary
+    found = evaluate(made("int4"), TEXT, context=64, windows=2, jobs=1).summary
     wanted = sum(
         len(tokenizer.decode(ids[:end]).encode()) * sign for end, sign in ((64, 1), (33, -1), (128, 1), (97, -1))
     )
@@ -116,10 +91,10 @@ def test_bytes_are_those_of_the_text(made: Made) -> None:
 
 
 def test_one_figure_without_files(made: Made) -> None:
-    model = load(made("int8"), precision="exact")
+    model = load(made("int4"), precision="exact")
     ids = model.tokenizer.encode(TEXT.content)
     found = perplexity(model, ids, window=64)
-    same = evaluate_ids(PackageSpec(made("int8")), ids, context=64, kind="all", jobs=1).summary
+    same = evaluate_ids(PackageSpec(made("int4")), ids, context=64, kind="all", jobs=1).summary
     assert (found.value, found.tokens) == (pytest.approx(same.perplexity, rel=1e-6), same.tokens)
     assert found.error == pytest.approx(same.nll.error, rel=1e-5)
 
@@ -136,7 +111,7 @@ def test_one_figure_without_files(made: Made) -> None:
 )
 def test_mistakes(made: Made, options: dict[str, object], error: type[LilimsError], message: str) -> None:
     with pytest.raises(error, match=message):
-        evaluate(made("int8"), Text("short", STORY * 3), **{"jobs": 1, **options})  # type: ignore[arg-type]
+        evaluate(made("int4"), Text("short", STORY * 3), **{"jobs": 1, **options})  # type: ignore[arg-type]
 
 
 def test_another_models_tokenizer(made: Made, checkpoint_of: Callable[[str], Path]) -> None:
@@ -146,15 +121,15 @@ def test_another_models_tokenizer(made: Made, checkpoint_of: Callable[[str], Pat
         def tokenizer(self):  # type: ignore[no-untyped-def]
             class Odd:
                 def encode(self, text: str, parse_special: bool) -> list[int]:
-                    ids = load(made("int8")).tokenizer.encode(text)
+                    ids = load(made("int4")).tokenizer.encode(text)
                     return [*ids[:7], ids[7] + 1, *ids[8:]]
 
             return Odd()
 
     with pytest.raises(TokenizerError, match="read the text differently from token 7 on"):
-        evaluate(made("int8"), TEXT, reference=Shifted(made("fp16")), jobs=1)
+        evaluate(made("int4"), TEXT, reference=Shifted(made("fp16")), jobs=1)
     with pytest.raises(UsageError, match="the reference's vocabulary is 100, the model's 512"):
-        evaluate_ids(PackageSpec(made("int8")), [1] * 64, reference=CheckpointSpec(checkpoint_of("llama")), context=32)
+        evaluate_ids(PackageSpec(made("int4")), [1] * 64, reference=CheckpointSpec(checkpoint_of("llama")), context=32)
     assert find(str(stories)) == CheckpointSpec(stories)
 
 

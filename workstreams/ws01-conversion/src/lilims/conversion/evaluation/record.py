@@ -92,7 +92,7 @@ def _place(quality: m.Quality) -> tuple[str, str | None]:
 
 
 def comparable(quality: m.Quality, folders: Iterable[Path]) -> dict[str, tuple[float, float]]:
-    """Bits per weight and perplexity of models that were measured on the same windows, by name.
+    """Bits per weight and perplexity of models that were measured on the same windows, by their folder's name.
 
     Damaged folders, and figures of other bytes than the folder's own, are left out.
     """
@@ -107,5 +107,5 @@ def comparable(quality: m.Quality, folders: Iterable[Path]) -> dict[str, tuple[f
         now = m.identity(manifest)
         for one in manifest.quality:
             if one.ids == quality.ids and one.model == now:
-                points[manifest.name] = (manifest.quantization.bits_per_weight, one.perplexity)
+                points[folder.resolve().name] = (manifest.quantization.bits_per_weight, one.perplexity)
     return points

@@ -40,7 +40,7 @@ def command(model: str, memory: bool, context: int | None, limit: str | None) ->
     """
     from lilims.core.errors import UsageError
     from lilims.core.locate import is_package, locate
-    from lilims.core.manifest import read_manifest
+    from lilims.core.manifest import identity, read_manifest
 
     from ..portable.describe import describe_package
     from .inspect_parts import merged, parts_as_dicts
@@ -67,6 +67,7 @@ def command(model: str, memory: bool, context: int | None, limit: str | None) ->
         value["parts"] = parts
         value["contract"] = {"name": manifest.contract, "holds": problem is None, "problem": problem}
         value["manifest"] = manifest.model_dump(mode="json", exclude={"files"})
+        value["identity"] = identity(manifest)
     console.result("package", value, lambda out: _draw(out, info, manifest, problem, parts))
 
 
@@ -122,6 +123,10 @@ def _draw(
     for table in (features, operators, _weights_table(info), _memory_table(info, manifest)):
         out.print()
         out.print(table)
+    if manifest is not None:
+        from .inspect_quality import draw_quality
+
+        draw_quality(out, manifest)
 
 
 def _draw_title(out: RichConsole, info: PackageInfo, manifest: Manifest | None, problem: str | None) -> None:
