@@ -207,8 +207,8 @@ RUN: dict[str, Case] = {
     "eval of a large window": evaluate(nothing, "a window of … tokens does not fit the context of …", "text.txt",
                                        "--context", "9999", code=2),
     "eval on an unknown text": evaluate(nothing, "no text 'wikitext3': neither a file nor one of …", "wikitext3"),
-    "eval on a text that was not fetched": evaluate(nothing, "the text 'wikitext2' is not on this machine", "wikitext2"),
-    "eval against nothing": evaluate(nothing, "…: no reference: no such folder", "text.txt", "--reference", "./nowhere"),
+    "eval on a text that is not there": evaluate(nothing, "the text 'wikitext2' is not on this machine", "wikitext2"),
+    "eval against nothing": evaluate(nothing, "…: no reference: no such folder", "text.txt", "--reference", "./no"),
     "eval against another tokenizer": evaluate(
         nothing, "…: the model's tokenizer and the reference's read the text differently from token … on", "text.txt",
         "--reference", str(STORIES)),

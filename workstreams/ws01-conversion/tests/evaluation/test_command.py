@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 
 from lilims.conversion.commands import data, eval
@@ -127,6 +130,21 @@ def test_options_that_make_no_sense(
         pytest.importorskip("matplotlib")
     found, out, err = lilims("eval", model, *COMMON, *options)
     assert (found, out) == (code, "") and message in err
+
+
+GUIDE = (Path(__file__).parents[4] / "docs" / "quality.md").read_text("utf-8")
+LINES = [line.split("#")[0].strip() for line in re.findall(r"lilims eval [^`\n&]+", GUIDE)]
+
+
+def test_the_guide_has_commands() -> None:
+    assert len(LINES) > 5
+
+
+@pytest.mark.parametrize("line", sorted(set(LINES)))
+def test_commands_of_the_guide_parse(line: str) -> None:
+    with click.Context(eval.command) as context:
+        eval.command.parse_args(context, shlex.split(line)[2:])
+    assert context.params["text"]
 
 
 def test_data(lilims: Run) -> None:

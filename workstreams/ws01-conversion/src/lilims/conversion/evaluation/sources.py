@@ -98,11 +98,11 @@ class PackageSpec:
 
     @property
     def versions(self) -> dict[str, str]:
-        import onnxruntime
+        from importlib import metadata
 
         from lilims.core import version
 
-        return {"lilims": version(), "onnxruntime": onnxruntime.__version__, "threads": str(self.threads)}
+        return {"lilims": version(), "onnxruntime": metadata.version("onnxruntime"), "threads": str(self.threads)}
 
     @property
     def vocab_size(self) -> int:

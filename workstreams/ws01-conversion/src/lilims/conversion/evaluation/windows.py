@@ -5,7 +5,7 @@ Knows token ids. Must not know models. Three ways are known:
     llama.cpp   windows of `size` tokens that do not overlap; the tokens behind the first half count, so that each has a
                 context of at least size / 2; where the model begins texts with a BOS, it stands in the place of each
                 window's first token; what does not fill a window is left out
-                (llama.cpp, tools/perplexity/perplexity.cpp: `first = n_ctx/2`, `count += n_ctx - first - 1`)
+                (perplexity.cpp of llama.cpp: `first = n_ctx/2`, `count += n_ctx - first - 1`)
     strided     a window begins every `stride` tokens, up to the end of the text; of each the tokens count that none
                 before it had, so that every token but the first counts once (without overlap, but the first of each)
                 (https://huggingface.co/docs/transformers/perplexity, where the mean over windows weighs a window by one

@@ -25,9 +25,8 @@ def draw_quality(out: RichConsole, manifest: Manifest) -> None:
         out.print()
         _draw(out, current)
     if stale := len(manifest.quality) - len(current):
-        out.print(
-            f"[dim]{stale} recorded {'figure is' if stale == 1 else 'figures are'} of other bytes: measure again[/]"
-        )
+        what = "figure is" if stale == 1 else "figures are"
+        out.print(f"[dim]{stale} recorded {what} of other bytes: lilims eval measures anew[/]")
 
 
 def _draw(out: RichConsole, records: list[Quality]) -> None:

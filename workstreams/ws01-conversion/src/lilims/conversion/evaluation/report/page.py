@@ -90,8 +90,8 @@ def _bits(found: Evaluation, also: Iterable[str]) -> str:
         for name, (bits, value) in sorted(points.items(), key=lambda item: item[1][0])
     )
     note = (
-        "Models that were measured on the same windows of the same text. A coarse one may be lower on one text by chance; "
-        "the divergence below tells."
+        "Models that were measured on the same windows of the same text. A coarse one may be lower on one text by "
+        "chance; the divergence below tells."
     )
     if not others:
         note = "Models join that were measured on the same text and are installed, or named with <code>--also</code>."

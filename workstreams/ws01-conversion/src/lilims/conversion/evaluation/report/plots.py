@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lilims.core.errors import MissingDependencyError
+from lilims.core.files import storage_errors
+from lilims.core.paths import cache_dir
 
 from ..metrics import Bin
 
@@ -48,7 +51,12 @@ class Plot:
 
 
 def require_matplotlib() -> None:
-    """Raises MissingDependencyError where matplotlib is not installed."""
+    """Raises MissingDependencyError where matplotlib is not installed; keeps its list of fonts out of the home."""
+    if "MPLCONFIGDIR" not in os.environ:
+        folder = cache_dir() / "matplotlib"
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        os.environ["MPLCONFIGDIR"] = str(folder)
     try:
         import matplotlib  # noqa: F401
     except ImportError as exc:
