@@ -15,6 +15,7 @@ import pytest
 
 from lilims.core import cli
 from lilims.core.console import console
+from lilims.core.manifest import Quality, QualityAgainst, identity, read_manifest, write_manifest
 from lilims.core.settings import settings
 from lilims.core.testing import test_data as find_data
 from lilims.runtime import contract
@@ -104,6 +105,33 @@ def test_a_model_folder_is_drawn(folder: Path, lilims: Run, capsys: pytest.Captu
         assert row in drawn
     assert "16.4 kB   fp16, 256 bytes a token; 32.8 kB in the portable executor" in out
     assert all(len(line) <= 100 for line in out.splitlines() if str(folder) not in line)
+
+
+def test_what_was_measured_is_drawn(folder: Path, lilims: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures of these bytes as a table; those of others are counted, not shown."""
+    manifest = read_manifest(folder)
+    one = Quality(
+        text="a[b]\x1b", text_sha256="0" * 64, ids="0" * 64, model=identity(manifest), windowing="strided",
+        context=64, stride=32, windows=3, tokens=127, perplexity=7.25, nll=1.98, nll_error=0.1, bits_per_byte=0.875,
+        tools={},
+        reference=QualityAgainst(
+            name="tiny-fp16", kind="package", sha256="0" * 64, perplexity=7.0, log_ratio=0.0350913,
+            log_ratio_error=0.01, divergence=0.0421, divergence_error=0.001, divergence_median=0.01, divergence_p99=0.5,
+            divergence_max=2.0,
+            same_top=0.914, logits_rms=0.4,
+        ),
+    )  # fmt: skip
+    other = one.model_copy(update={"model": "1" * 64, "perplexity": 99.5})
+    write_manifest(folder, manifest.model_copy(update={"quality": [one, other]}))
+    assert lilims("inspect", str(folder)) == 0
+    out = capsys.readouterr().out
+    row = "a[b]\\x1b 3×64/32 7.2500 0.8750 +3.57% ± 1.00% 0.04210 91.4% tiny-fp16"
+    assert row in [" ".join(line) for line in rows(out)]
+    assert "1 recorded figure is of other bytes" in out and "99.5" not in out
+    assert all(len(line) <= 100 for line in out.splitlines() if str(folder) not in line)
+    assert lilims("inspect", str(folder), "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert [one["model"] == value["identity"] for one in value["manifest"]["quality"]] == [True, False]
 
 
 def test_a_broken_contract_is_told(

@@ -119,6 +119,11 @@ def test_an_installation_without_the_checkpoint(monkeypatch: pytest.MonkeyPatch,
         names.builtin_checkpoint()
 
 
+def test_the_text_that_models_are_measured_on() -> None:
+    text = names.builtin_text().read_text("utf-8")
+    assert text.count("<|endoftext|>") > 50 and len(text) > 50_000
+
+
 def test_public_names() -> None:
     assert package.__all__ == sorted(package._HOMES)
     for name in package.__all__:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lilims.core.errors import CheckpointError, InputError, MissingDependencyError, ModelNotFoundError
 from lilims.core.files import read_json, sha256_file
-from lilims.core.locate import is_model, locate
+from lilims.core.locate import is_model, is_package, locate
 from lilims.core.manifest import FILE_NAME, identity, read_manifest
 
 from .windows import Window
@@ -258,7 +258,7 @@ def model_folder(model: str) -> Path:
     from lilims.core.errors import ManifestError
 
     found = locate(model)
-    folder = found.parent if found.suffix == ".mlpackage" else found
+    folder = found.parent if is_package(found) else found
     if not (folder / FILE_NAME).is_file():
         raise ManifestError(
             "not a decoder that lilims can call: there is no manifest.json beside it",

@@ -36,20 +36,20 @@ def _draw(out: RichConsole, records: list[Quality]) -> None:
 
     table = Table(title="Quality", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("text", no_wrap=True)
-    for column in ("windows", "perplexity", "bits per byte", "change", "divergence", "same top-1"):
+    for column in ("windows", "perplexity", "bits/byte", "change", "divergence", "same"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("against", no_wrap=True)
     for one in records:
-        stride = f" every {one.stride}" if one.stride else ""
+        stride = f"/{one.stride}" if one.stride else ""
         against = one.reference
         table.add_row(
             escape(one_line(one.text)),
-            f"{one.windows} × {one.context}{stride}",
-            f"{one.perplexity:.4f} ± {one.perplexity * one.nll_error:.4f}",
+            f"{one.windows}×{one.context}{stride}",
+            f"{one.perplexity:.4f}",
             "" if one.bits_per_byte is None else f"{one.bits_per_byte:.4f}",
             "" if against is None else f"{math.expm1(against.log_ratio):+.2%} ± {against.log_ratio_error:.2%}",
             "" if against is None else f"{against.divergence:.5f}",
             "" if against is None else f"{against.same_top:.1%}",
-            "" if against is None else f"{escape(one_line(against.name))} ({against.kind})",
+            "" if against is None else escape(one_line(against.name)),
         )
     out.print(table)
