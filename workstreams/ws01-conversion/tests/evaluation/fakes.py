@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,8 @@ class Bigram:
     chunk: int = 5
     vocab_size: int = 40
     broken: int = -1  # the token behind which logits are NaN
-    died: str = ""  # a file that is written to when the model is opened
+    opened: str = ""  # a file that is written to when the model is opened
+    slow: float = 0.0  # seconds for a window
     name: str = "bigram"
     kind: str = "package"
     sha256: str = "0" * 64
@@ -40,12 +43,13 @@ class Bigram:
         return None
 
     def open(self) -> Bigram:
-        if self.died:
-            with Path(self.died).open("a") as file:
-                file.write("opened\n")
+        if self.opened:
+            with Path(self.opened).open("a") as file:
+                file.write(f"{os.getpid()}\n")
         return self
 
     def rows(self, window: Window) -> Iterator[np.ndarray]:
+        time.sleep(self.slow)
         found = self.table[list(window.inputs)][window.first :]
         yield from (found[i : i + self.chunk] for i in range(0, len(found), self.chunk))
 

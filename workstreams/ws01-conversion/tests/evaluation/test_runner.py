@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -84,14 +88,54 @@ def test_nan_names_the_window(jobs: int, whose: str) -> None:
 
 class Fatal(Bigram):
     def open(self) -> Bigram:
-        import os
-
         os._exit(9)
 
 
 def test_a_process_that_dies_is_an_error() -> None:
     with pytest.raises(ExecutionError, match="a process that evaluates died"):
         run(Work(Fatal(0)), WINDOWS, jobs=2)
+
+
+KILLED = """
+import importlib, sys
+sys.path.insert(0, sys.argv[1])
+from lilims.conversion.evaluation.runner import Work, run
+from lilims.conversion.evaluation.windows import Windowing, plan
+if __name__ == "__main__":
+    fakes = importlib.import_module(sys.argv[2])
+    run(Work(fakes.Bigram(0, opened=sys.argv[3], slow=30)), plan(fakes.random_ids(200), Windowing(16)), jobs=2)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process of another one cannot be looked for by its number")
+def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    marker, root = tmp_path / "opened", Path(__file__).parents[4]
+    parent = subprocess.Popen([sys.executable, tmp_path / "killed.py", str(root), Bigram.__module__, str(marker)])
+    until(lambda: opened(marker) == 2)
+    parent.kill()
+    parent.wait()
+    for number in map(int, marker.read_text().split()):
+        until(lambda number=number: gone(number))
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Waits, at most two minutes."""
+    for _ in range(1200):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never became true")
+
+
+def gone(number: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for counts as ended."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    stat = Path(f"/proc/{number}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 @pytest.fixture
@@ -105,7 +149,7 @@ def opened(marker: Path) -> int:
 
 def test_a_kept_reference_is_not_run_again_and_gives_the_same_bits(shelf: Shelf, tmp_path: Path) -> None:
     marker = tmp_path / "opened"
-    reference = replace(REFERENCE, died=str(marker))
+    reference = replace(REFERENCE, opened=str(marker))
     for times in (1, 1):
         assert_same(run(Work(MODEL, reference, shelf), WINDOWS), direct())
         assert opened(marker) == times
@@ -129,7 +173,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
 def test_a_damaged_file_is_computed_again(shelf: Shelf, tmp_path: Path, damage: Any) -> None:
     marker = tmp_path / "opened"
-    reference = replace(REFERENCE, died=str(marker))
+    reference = replace(REFERENCE, opened=str(marker))
     run(Work(MODEL, reference, shelf), WINDOWS)
     damage(shelf.path(WINDOWS[3]))
     assert_same(run(Work(MODEL, reference, shelf), WINDOWS), direct())
@@ -151,8 +195,6 @@ def test_a_folder_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> N
 
 def test_the_oldest_references_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "cache_dir", lambda: tmp_path)
-    import os
-
     size = sum(4 * 40 * len(w.targets) + 4 for w in WINDOWS)
     for age, name in ((300, "a"), (200, "b"), (100, "c")):
         made = make_room(name, WINDOWS, 40, limit=10 * size)

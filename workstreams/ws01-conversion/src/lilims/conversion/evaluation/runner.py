@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +125,19 @@ _opened: tuple[Source, Source | None] | None = None
 def _start(work: Work) -> None:
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
+    threading.Thread(target=_follow, daemon=True).start()
     _work = work
+
+
+def _follow() -> None:
+    """Ends this process with the one that it works for: where that was killed, nothing else would."""
+    from multiprocessing import parent_process
+    from multiprocessing.connection import wait
+
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _step(window: Window) -> Scores:
