@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lilims.core.errors import UsageError
+from lilims.runtime.portable import runnable
 from lilims.runtime.ported import PortableExecutor
 
 SHAPE = (4, 2, 8, 3)
@@ -74,3 +75,15 @@ def test_values_that_do_not_fit(executor: PortableExecutor, shape: tuple[int, ..
     assert not executor.read_state(state, 8).any()
     with pytest.raises(UsageError, match="does not fit into a state of"):
         executor.read_state(state, 9)
+
+
+def test_a_package_is_read_once(executor: PortableExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the state, for each function that is looked at, and for the one that runs."""
+    read: list[Any] = []
+    read_program = runnable.read_program
+    monkeypatch.setattr(runnable, "read_program", lambda package: read.append(package) or read_program(package))
+    assert executor.pads
+    state = executor.make_state()
+    executor.function("main").predict({"x": np.zeros(SHAPE, np.float32)}, state)
+    executor.make_state()
+    assert len(read) == 1

@@ -54,6 +54,7 @@ class PortableExecutor:
         self._identity = identity
         self._trace: tuple[Path, Path] | None = None  # where it goes, what the profiles until then are called
         self._models: dict[str, MLModel] = {}
+        self._described: MLModel | None = None  # held, or each look at a function would read the package anew
         self._pads: bool | None = None
         self._loading = threading.Lock()
 
@@ -105,7 +106,7 @@ class PortableExecutor:
             if self._trace is not None:
                 raise UsageError("a trace is being taken", hint="stop it first")
             self._trace = path, path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            self._models.clear()
+            self._close()
 
     def stop_trace(self) -> Path:
         """Writes the trace to the path that `start_trace` was given, in Chrome's trace event format.
@@ -121,17 +122,23 @@ class PortableExecutor:
                 raise UsageError("no trace is being taken", hint="start one first")
             path, models = self._trace[0], list(self._models.values())
             self._trace = None
-            self._models.clear()
+            self._close()
         join_traces([model.end_trace() for model in models], path)
         return path
 
     def _load(self, name: str | None) -> MLModel:
         with self._loading:
             if name is None:  # a state needs the description only
-                return self._model(None, skip_model_load=True)
+                if self._described is None:
+                    self._described = self._model(None, skip_model_load=True)
+                return self._described
             if name not in self._models:
                 self._models[name] = self._model(name, skip_model_load=False)
             return self._models[name]
+
+    def _close(self) -> None:
+        self._models.clear()
+        self._described = None
 
     def _model(self, name: str | None, *, skip_model_load: bool) -> MLModel:
         from .portable.model import MLModel
