@@ -226,20 +226,22 @@ def _overflow(scope: Scope) -> onnx.ValueInfoProto:
 
 
 def _underflow(scope: Scope) -> onnx.ValueInfoProto:
-    """Lost over nonzero elements of each result; 0 for one of zeros alone."""
-    zero, one = scope.array(0.0, np.float32), scope.array(1.0, np.float32)
-    shares = []
+    """Lost over nonzero elements of each result; 0 for one of zeros alone. Rounding makes no zero a number."""
 
-    def count(condition: str) -> str:
-        numbers = scope.emit("Cast", condition, to=onnx.TensorProto.FLOAT)
-        return scope.emit("Reshape", scope.emit("ReduceSum", numbers, keepdims=0), scope.array([1], np.int64))
+    def counts(values: Iterable[str]) -> str:
+        """How many elements of each are not 0, in one row: few nodes, as every op of the function has them."""
+        found = []
+        for value in values:
+            there = scope.emit("Cast", scope.emit("Cast", value, to=onnx.TensorProto.BOOL), to=onnx.TensorProto.FLOAT)
+            total = scope.emit("ReduceSum", there, keepdims=0)
+            found.append(scope.emit("Reshape", total, scope.array([1], np.int64)))
+        return scope.emit("Concat", *found, axis=0)
 
-    for _, before, after in scope.rounded:
-        there = scope.emit("Not", scope.emit("Equal", before, zero))
-        lost = count(scope.emit("And", there, scope.emit("Equal", after, zero)))
-        shares.append(scope.emit("Div", lost, scope.emit("Max", count(there), one)))
-    scope.nodes.append(helper.make_node("Concat", shares, ["underflow"], axis=0))
-    return helper.make_tensor_value_info("underflow", onnx.TensorProto.FLOAT, [len(shares)])
+    there = counts(before for _, before, _ in scope.rounded)
+    lost = scope.emit("Sub", there, counts(after for _, _, after in scope.rounded))
+    share = scope.emit("Div", lost, scope.emit("Max", there, scope.array(1.0, np.float32)))
+    scope.nodes.append(helper.make_node("Identity", [share], ["underflow"]))
+    return helper.make_tensor_value_info("underflow", onnx.TensorProto.FLOAT, [len(scope.rounded)])
 
 
 def _assemble(

@@ -76,6 +76,8 @@ class Executable:
         self._whole = [slot for slot in graph.slots if slot.output and slot.row is None]
         self._profile: Path | None = None
         options = session_options(threads)
+        if graph.checked:  # most of its nodes look at results: to optimise them takes longer than any run does
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if trace is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(trace)
         try:
