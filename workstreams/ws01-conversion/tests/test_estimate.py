@@ -42,6 +42,7 @@ def config(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "scheme"), CASES, ids=["-".join(c) for c in CASES])
 def test_sizes_are_those_of_the_package(
     checkpoint_of: Callable[[str], Path], config: Callable[[str], Path], tmp_path: Path, name: str, scheme: str
@@ -80,6 +81,7 @@ def test_sizes_of_other_layouts(
     assert sum({p.stat().st_ino: p.stat().st_size for p in files}.values()) == pytest.approx(found.package, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters", "package"),
     [("Mistral-7B-v0.1", 7_241_732_096, 4.08e9), ("edited-for-mediatek/llama3-8B-instruct", 8_030_261_248, 4.52e9)],

@@ -52,6 +52,7 @@ CASES = [(name, scheme, "sdpa") for name in MODELS for scheme in SCHEMES[name] i
 CASES += [("llama", "fp16", "decomposed")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "scheme", "attention"), CASES, ids=["-".join(c) for c in CASES])
 def test_golden_op_histogram(converted: Callable[..., Path], name: str, scheme: str, attention: str) -> None:
     """Pins each function's operators. After a wanted change run this file with LILIMS_RECORD=1 and read the diff."""
@@ -64,6 +65,7 @@ def test_golden_op_histogram(converted: Callable[..., Path], name: str, scheme: 
     assert found == golden[key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_state_is_read_once_and_every_write_hands_on(converted: Callable[..., Path], name: str) -> None:
     """One read at the top, then write_state + read_state pairs: what `coreml_update_state` becomes in the spec."""
@@ -76,6 +78,7 @@ def test_the_state_is_read_once_and_every_write_hands_on(converted: Callable[...
         assert following == ["read_state"] * writes, function_name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_no_output_feeds_a_state_write(converted: Callable[..., Path], name: str) -> None:
     for function in functions_of(converted(name)).values():
@@ -122,6 +125,7 @@ def test_loads_back_through_the_milproto_frontend(converted: Callable[..., Path]
 CONVERT = "import sys; from lilims.conversion import convert; convert(sys.argv[1], sys.argv[2], quantize='int4')"
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_process_or_hash_seed(checkpoint_of: Callable[[str], Path], tmp_path: Path) -> None:
     digests = []
     for seed in ("1", "2"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,14 @@ from lilims.runtime import load
 from .conftest import MODELS, SCHEMES, reference, write_tensors
 
 CASES = [(name, scheme) for name in MODELS for scheme in SCHEMES[name]]
-IDS = ["-".join(case) for case in CASES]
 FIRST = [name for name in MODELS if len(SCHEMES[name]) > 1]
 GREEDY = [(name, scheme) for name in MODELS for scheme in SCHEMES[name] if len(SCHEMES[name]) > 1]
+
+
+def swept(cases: list[tuple[str, str]]) -> list[Any]:
+    """Cases as parameters; all but two models' are slow."""
+    slow = {name: [] if name in ("llama", "gpt2") else [pytest.mark.slow] for name in MODELS}
+    return [pytest.param(*case, id="-".join(case), marks=slow[case[0]]) for case in cases]
 
 
 def relative_rms(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -35,7 +41,7 @@ def assert_same_choice(found: np.ndarray, wanted: np.ndarray) -> None:
     np.testing.assert_array_equal(found.argmax(1)[clear], wanted.argmax(1)[clear])
 
 
-@pytest.mark.parametrize(("name", "scheme"), CASES, ids=IDS)
+@pytest.mark.parametrize(("name", "scheme"), swept(CASES))
 def test_logits_of_every_position(converted: Callable[..., Path], name: str, scheme: str) -> None:
     recorded = reference(name)
     model = load(converted(name, scheme), precision="exact")
@@ -46,6 +52,7 @@ def test_logits_of_every_position(converted: Callable[..., Path], name: str, sch
     np.testing.assert_array_equal(found.argmax(1), wanted.argmax(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "split"), [(name, split) for name in MODELS for split in ([1, 7, 47] if name in FIRST else [13])]
 )
@@ -58,6 +65,7 @@ def test_prefill_then_decode_equals_one_pass(converted: Callable[..., Path], nam
     np.testing.assert_allclose(stepped, whole, rtol=0, atol=2e-3 * whole.std())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIRST)
 def test_decomposed_attention_equals_the_op(converted: Callable[..., Path], name: str) -> None:
     ids = reference(name).arrays["prompt"].tolist()
@@ -79,7 +87,7 @@ def test_fp16_arithmetic_stays_close_and_finite(converted: Callable[..., Path], 
     assert relative_rms(found, recorded.arrays["logits_fp16"]) < (2e-2 if mixture else 1e-2)
 
 
-@pytest.mark.parametrize(("name", "scheme"), GREEDY, ids=["-".join(case) for case in GREEDY])
+@pytest.mark.parametrize(("name", "scheme"), swept(GREEDY))
 def test_greedy_continuation(converted: Callable[..., Path], name: str, scheme: str) -> None:
     recorded = reference(name)
     model = load(converted(name, scheme), precision="exact")

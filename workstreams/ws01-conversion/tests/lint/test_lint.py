@@ -174,6 +174,7 @@ def test_a_sound_model_has_no_findings(converted: Callable[..., Path]) -> None:
     assert {*MEASURED} <= set(report.checked)
 
 
+@pytest.mark.slow
 def test_an_overflow_is_named_where_it_begins(source: Path, tmp_path: Path) -> None:
     def inflate(tensors: dict[str, np.ndarray]) -> None:
         tensors["model.layers.1.mlp.down_proj.weight"] *= 1.5e5
