@@ -31,6 +31,7 @@ CALLS: dict[str, Callable[[Session], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_every_line(name: str) -> None:
     line = 0

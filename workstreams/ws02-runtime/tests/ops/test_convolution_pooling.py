@@ -12,6 +12,8 @@ from lilims.core.errors import PackageError, UnsupportedError
 
 from .harness import Case, Const, case, check, floats, run
 
+pytestmark = pytest.mark.slow
+
 
 def windows(x: Any, kernel: Any, strides: Any, dilations: Any) -> Any:
     """All windows of x [n, C, *D] that is padded already: [n, C, *out, *kernel]."""

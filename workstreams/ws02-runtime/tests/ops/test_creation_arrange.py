@@ -11,6 +11,8 @@ from lilims.core.errors import UnsupportedError
 
 from .harness import Case, Const, case, check, floats, i32, run
 
+pytestmark = pytest.mark.slow
+
 X = floats(2, 3, 4, seed=1)
 INT = np.random.default_rng(0).permutation(24).reshape(2, 3, 4).astype(np.int32) - 9
 IMAGE = floats(2, 8, 4, 6, seed=2)

@@ -11,6 +11,8 @@ from lilims.core.errors import UnsupportedOpError
 
 from .harness import Case, Const, case, check, floats, i32, run
 
+pytestmark = pytest.mark.slow
+
 X = floats(3, 4, 5, seed=1)
 IDS = i32([[2, 0], [1, 1]])
 IOS15, IOS17 = {"opset": "CoreML5"}, {"opset": "CoreML7"}

@@ -15,6 +15,8 @@ from lilims.core.errors import UnsupportedOpError
 
 from .harness import Case, Const, case, check, floats, run
 
+pytestmark = pytest.mark.slow
+
 S, B, WIDTH, H = 4, 2, 3, 5
 X = floats(S, B, WIDTH, seed=1)
 H0, C0 = floats(B, H, seed=2), floats(B, H, seed=3)

@@ -11,6 +11,8 @@ from lilims.core.errors import UnsupportedError
 
 from .harness import Case, Const, case, check, floats, i32, run
 
+pytestmark = pytest.mark.slow
+
 X = floats(2, 3, 4, 5, seed=1)
 
 

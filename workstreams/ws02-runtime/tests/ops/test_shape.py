@@ -11,6 +11,8 @@ from lilims.core.errors import PackageError, UnsupportedError
 
 from .harness import Case, Const, case, check, floats, i32, run
 
+pytestmark = pytest.mark.slow
+
 X = floats(2, 3, 4, seed=1)
 ROW = np.arange(10, dtype=np.float32)
 DTYPES = (np.float32, np.int32, np.bool_, np.int8, np.uint8, np.int16, np.uint16)
