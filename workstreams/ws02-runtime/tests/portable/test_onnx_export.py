@@ -176,7 +176,7 @@ def test_an_optional_input_has_its_default(ct: Any, mb: Any, save: Save, tmp_pat
 
 
 def test_a_default_that_would_fill_the_memory(ct: Any, mb: Any, save: Save, tmp_path: Path) -> None:
-    package = change(save(main=add_two(ct, mb)), optional(1, 1 << 40))
+    package = change(save(main=add_two(ct, mb)), optional(1, 1 << 24))
     with pytest.raises(UnsupportedError, match=r"the default of the optional input 'bias' takes \d+ bytes"):
         export_onnx(package, tmp_path / "m.onnx")
 
