@@ -23,7 +23,7 @@ Scored = list[tuple[str, int, int]]
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> Scored:
     """Stands in for `lilims.conversion.perplexity`: which package, how many ids, which window."""
-    from lilims.conversion import evaluate
+    from lilims.conversion.evaluation import measure
 
     seen: Scored = []
 
@@ -31,7 +31,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Scored:
         seen.append((model.manifest.quantization.scheme, len(ids), window))
         return SimpleNamespace(value=5.0 if model.manifest.quantization.scheme == "fp16" else 5.1, tokens=len(ids))
 
-    monkeypatch.setattr(evaluate, "perplexity", perplexity)
+    monkeypatch.setattr(measure, "perplexity", perplexity)
     return seen
 
 

@@ -31,6 +31,7 @@ __all__ = ["Executable", "Native", "onnxruntime_module", "return_freed_memory", 
 
 _PLAIN = Call()
 _MOST_FOLDED = 16 << 20  # bytes of one op's result
+_LARGE = 64 << 20  # bytes of weights that are not to be unpacked anew at each call
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Executable:
         self._whole = [slot for slot in graph.slots if slot.output and slot.row is None]
         self._profile: Path | None = None
         options = session_options(threads)
-        if graph.checked:  # most of its nodes look at results: to optimise them takes longer than any run does
+        if graph.checked and _weights(graph) < _LARGE:
+            # Most of its nodes look at results, and to optimise them takes longer than small products do.
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if trace is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(trace)
@@ -179,6 +181,11 @@ def _ended_after(seconds: float | None, options: Any) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _weights(graph: Plan) -> int:
+    """Bytes of what a graph multiplies with; where that lies in a file of its own it may be any number."""
+    return sum(weight.nbytes for weight in graph.weights.values()) if isinstance(graph, Graph) else _LARGE
 
 
 def _reserved(feeds: dict[str, Array], states: StateBuffers, call: Call, tokens: int) -> dict[str, Array]:
