@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from .chat.template import ChatTemplate
     from .chat.tool_calls import ToolCall, ToolCallParser, parse_tool_calls
     from .errors import ChatTemplateError
-    from .files import tokenizer_files
+    from .files import SOURCE_FILES, tokenizer_files
     from .generation_config import generation_defaults
     from .stream import StreamDecoder
     from .tokenizer import Tokenizer
 
 __all__ = [
+    "SOURCE_FILES",
     "ChatTemplate",
     "ChatTemplateError",
     "ReasoningSplitter",
@@ -37,6 +38,7 @@ _HOMES = {
     "ChatTemplateError": "errors",
     "ReasoningSplitter": "chat.reasoning",
     "ReasoningTags": "chat.reasoning",
+    "SOURCE_FILES": "files",
     "StreamDecoder": "stream",
     "Tokenizer": "tokenizer",
     "ToolCall": "chat.tool_calls",

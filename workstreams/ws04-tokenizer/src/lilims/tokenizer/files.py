@@ -9,8 +9,10 @@ from pathlib import Path
 
 from lilims.core.errors import TokenizerError
 
-__all__ = ["SIDE_FILES", "find_source", "tokenizer_files"]
+__all__ = ["SIDE_FILES", "SOURCE_FILES", "find_source", "tokenizer_files"]
 
+SOURCE_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+"""Any of them makes a folder one with a tokenizer; the first that is there is read."""
 SIDE_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -32,7 +34,7 @@ def find_source(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise TokenizerError("no such file or folder", where=path, hint=_HINT)
-    for name in ("tokenizer.json", "tokenizer.model", "vocab.json"):
+    for name in SOURCE_FILES:
         if (path / name).is_file():
             return path / name
     raise TokenizerError("holds no tokenizer", where=path, hint=_HINT)

@@ -19,7 +19,7 @@ from lilims.core.errors import TokenizerError, UsageError
 from . import cache
 from .metrics import Bin, Scores, Summary, by_position, summarise
 from .runner import Work, run, score_window, usual_jobs
-from .sources import Logits, PackageSpec, Spec, find, key, model_folder, text_sha256
+from .sources import Logits, PackageSpec, Spec, find, ids_sha256, key, model_folder
 from .texts import Text, read_text, spelled_bytes
 from .windows import USUAL, Kind, Window, Windowing, plan
 
@@ -59,7 +59,7 @@ class Evaluation:
     def ids_sha256(self) -> str:
         """The hash of the windows: what every model sees that is measured on the same."""
         flat = [n for window in self.windows for n in (window.start, window.first, len(window.ids), *window.ids)]
-        return text_sha256(flat)
+        return ids_sha256(flat)
 
 
 def evaluate(
@@ -312,18 +312,9 @@ def as_dict(found: Evaluation) -> dict[str, Any]:
         value["reference"] = {
             "name": found.reference.name,
             "kind": found.reference.kind,
-            "perplexity": comparison.perplexity,
             "change": comparison.change,
             "change_interval": [float(np.expm1(one)) for one in ratio],
-            "log_ratio": comparison.log_ratio.value,
-            "log_ratio_error": comparison.log_ratio.error,
-            "divergence": comparison.divergence.value,
-            "divergence_error": comparison.divergence.error,
-            "divergence_median": comparison.divergence_median,
-            "divergence_p99": comparison.divergence_p99,
-            "divergence_max": comparison.divergence_max,
-            "same_top": comparison.same_top.value,
             "same_top_error": comparison.same_top.error,
-            "logits_rms": comparison.logits_rms,
+            **comparison.figures(),
         }
     return value

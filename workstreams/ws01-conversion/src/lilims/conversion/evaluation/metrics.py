@@ -122,6 +122,21 @@ class Comparison:
         """How much larger the perplexity is, relative: 0.03 is 3 %."""
         return math.expm1(self.log_ratio.value)
 
+    def figures(self) -> dict[str, float]:
+        """All of it as plain numbers, by the names that manifests and `--json` have."""
+        return {
+            "perplexity": self.perplexity,
+            "log_ratio": self.log_ratio.value,
+            "log_ratio_error": self.log_ratio.error,
+            "divergence": self.divergence.value,
+            "divergence_error": self.divergence.error,
+            "divergence_median": self.divergence_median,
+            "divergence_p99": self.divergence_p99,
+            "divergence_max": self.divergence_max,
+            "same_top": self.same_top.value,
+            "logits_rms": self.logits_rms,
+        }
+
 
 @dataclass(frozen=True)
 class Summary:

@@ -59,16 +59,7 @@ def _against(found: Evaluation) -> m.QualityAgainst | None:
         name=found.reference.name,
         kind="package" if found.reference.kind == "package" else "transformers",
         sha256=found.reference.sha256,
-        perplexity=comparison.perplexity,
-        log_ratio=comparison.log_ratio.value,
-        log_ratio_error=comparison.log_ratio.error,
-        divergence=comparison.divergence.value,
-        divergence_error=comparison.divergence.error,
-        divergence_median=comparison.divergence_median,
-        divergence_p99=comparison.divergence_p99,
-        divergence_max=comparison.divergence_max,
-        same_top=comparison.same_top.value,
-        logits_rms=comparison.logits_rms,
+        **comparison.figures(),
     )
 
 

@@ -109,10 +109,9 @@ class PackageSpec:
         return self.manifest.architecture.vocab_size
 
     def tokenizer(self) -> Tokenizer | None:
-        from lilims.tokenizer import Tokenizer
+        from lilims.tokenizer import SOURCE_FILES, Tokenizer
 
-        has = {"tokenizer.json", "tokenizer.model", "vocab.json"} & self.manifest.files.keys()
-        return Tokenizer.load(self.folder) if has else None
+        return None if self.manifest.files.keys().isdisjoint(SOURCE_FILES) else Tokenizer.load(self.folder)
 
     def open(self) -> Source:
         from lilims.runtime import load
@@ -183,18 +182,18 @@ class CheckpointSpec:
         return found
 
     def tokenizer(self) -> Tokenizer | None:
-        from lilims.tokenizer import Tokenizer
+        from lilims.tokenizer import SOURCE_FILES, Tokenizer
 
-        names = ("tokenizer.json", "tokenizer.model", "vocab.json")
-        return Tokenizer.load(self.folder) if any((self.folder / name).is_file() for name in names) else None
+        return Tokenizer.load(self.folder) if any((self.folder / name).is_file() for name in SOURCE_FILES) else None
 
     def open(self) -> Source:
         torch, transformers = _transformers()
         torch.set_num_threads(self.threads)
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                self.folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
-            )
+                self.folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True,
+                trust_remote_code=False,  # else it may ask whether to run what lies in the folder
+            )  # fmt: skip
         except (OSError, ValueError, RuntimeError) as exc:
             raise CheckpointError(
                 f"transformers cannot load it: {exc}",
@@ -268,7 +267,7 @@ def model_folder(model: str) -> Path:
     return folder
 
 
-def text_sha256(ids: NDArray[np.int64] | list[int]) -> str:
+def ids_sha256(ids: NDArray[np.int64] | list[int]) -> str:
     """The hash of token ids."""
     return hashlib.sha256(np.asarray(ids, "<i8").tobytes()).hexdigest()
 

@@ -18,10 +18,10 @@ from lilims.core.errors import UsageError
 from .buffers import StateBuffers
 from .features import read_interface
 from .images import write_image
-from .program import Array, Constant, Op, Ref, StateType, TensorType
+from .program import Array, Constant, Function, Op, Ref, StateType, TensorType
 from .runnable import Runnable, Runnables
 
-__all__ = ["FunctionRunner"]
+__all__ = ["FunctionRunner", "find_function"]
 
 
 class FunctionRunner:
@@ -44,13 +44,9 @@ class FunctionRunner:
     """
 
     def __init__(self, opened: Runnables, name: str, *, any_count: bool = False) -> None:
-        if name not in opened.functions:
-            raise UsageError(
-                f"the package has no function {name!r}", hint=f"its functions are {', '.join(opened.functions)}"
-            )
+        function = find_function(opened.functions, name)
         self._opened, self._name = opened, name
         self._runnable: Runnable | None = None
-        function = opened.functions[name]
         self.interface = read_interface(opened.package.spec, function)
         free = opened.free_inputs(name) if any_count else {}
         self.any_count = bool(free)
@@ -102,6 +98,17 @@ class FunctionRunner:
             name: write_image(result, images[name], name) if name in images else _given(result)
             for name, result in zip(runnable.plan.outputs, results, strict=True)
         }
+
+
+def find_function(functions: Mapping[str, Function], name: str) -> Function:
+    """A function of a package by its name.
+
+    Raises:
+        UsageError: there is none; the hint names those that there are.
+    """
+    if name not in functions:
+        raise UsageError(f"the package has no function {name!r}", hint=f"its functions are {', '.join(functions)}")
+    return functions[name]
 
 
 def _given(result: Any) -> Any:

@@ -19,8 +19,9 @@ from ..compiler import compile_function, graph_nodes
 from ..features import read_interface
 from ..fusion import fuse
 from ..package import Package
-from ..program import Program, StateType
+from ..program import StateType
 from ..reader import read_program
+from ..runner import find_function
 from .file import INLINE_LIMIT, data_file, write_model
 from .interface import expose
 from .weights import in_half
@@ -91,7 +92,7 @@ def export_onnx(
     _refuse_existing(target)
     opened = Package(package)
     program = read_program(opened)
-    function = program.functions[_function_name(program, function_name)]
+    function = find_function(program.functions, function_name or program.default_function)
     interface = read_interface(opened.spec, function)
     graph = compile_function(fuse(function, precision), precision, standard=True)
     states = {v.name: v.type.tensor for v in function.inputs if isinstance(v.type, StateType)}
@@ -119,14 +120,6 @@ def _refuse_existing(target: Path) -> None:
     for path in (target, data_file(target)):
         if path.exists() or path.is_symlink():
             raise OutputExistsError("the target exists already", where=path, hint="choose another -o, or delete it")
-
-
-def _function_name(program: Program, name: str | None) -> str:
-    chosen = name or program.default_function
-    if chosen not in program.functions:
-        hint = f"its functions are {', '.join(program.functions)}"
-        raise UsageError(f"the package has no function {chosen!r}", hint=hint)
-    return chosen
 
 
 def _describe(model: onnx.ModelProto, package: Package, function: str, precision: str, states: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
+from math import prod
 
 import numpy as np
 import onnx
@@ -224,9 +225,7 @@ def _set_default(graph: onnx.GraphProto, feature: InputFeature) -> None:
     """An optional input's default: an initializer of its name, which a value that is fed overrides."""
     if feature.default is None:
         return
-    size = 8
-    for dimension in feature.default_shape:
-        size *= max(dimension, 1)
+    size = 8 * prod(feature.default_shape)
     if size > _MOST:
         raise UnsupportedError(
             f"the default of the optional input {feature.name!r} takes {size} bytes", hint=f"{_MOST} is the most"
