@@ -210,9 +210,9 @@ def _tokenizer(folder: Path, manifest: Manifest) -> Tokenizer | None:
     Raises:
         TokenizerError: it is damaged, or has ids that the model has not.
     """
-    from lilims.tokenizer import SOURCE_FILES, Tokenizer
+    from lilims.tokenizer import Tokenizer, has_tokenizer
 
-    if manifest.files.keys().isdisjoint(SOURCE_FILES):
+    if not has_tokenizer(manifest.files):
         return None
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > manifest.architecture.vocab_size:

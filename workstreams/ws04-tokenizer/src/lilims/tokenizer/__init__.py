@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from .chat.template import ChatTemplate
     from .chat.tool_calls import ToolCall, ToolCallParser, parse_tool_calls
     from .errors import ChatTemplateError
-    from .files import SOURCE_FILES, tokenizer_files
+    from .files import has_tokenizer, tokenizer_files
     from .generation_config import generation_defaults
     from .stream import StreamDecoder
     from .tokenizer import Tokenizer
 
 __all__ = [
-    "SOURCE_FILES",
     "ChatTemplate",
     "ChatTemplateError",
     "ReasoningSplitter",
@@ -29,6 +28,7 @@ __all__ = [
     "ToolCall",
     "ToolCallParser",
     "generation_defaults",
+    "has_tokenizer",
     "parse_tool_calls",
     "tokenizer_files",
 ]
@@ -38,12 +38,12 @@ _HOMES = {
     "ChatTemplateError": "errors",
     "ReasoningSplitter": "chat.reasoning",
     "ReasoningTags": "chat.reasoning",
-    "SOURCE_FILES": "files",
     "StreamDecoder": "stream",
     "Tokenizer": "tokenizer",
     "ToolCall": "chat.tool_calls",
     "ToolCallParser": "chat.tool_calls",
     "generation_defaults": "generation_config",
+    "has_tokenizer": "files",
     "parse_tool_calls": "chat.tool_calls",
     "tokenizer_files": "files",
 }

@@ -5,14 +5,14 @@ Knows names. Must not know formats.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 from lilims.core.errors import TokenizerError
 
-__all__ = ["SIDE_FILES", "SOURCE_FILES", "find_source", "tokenizer_files"]
+__all__ = ["SIDE_FILES", "find_source", "has_tokenizer", "tokenizer_files"]
 
-SOURCE_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-"""Any of them makes a folder one with a tokenizer; the first that is there is read."""
+_SOURCES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # the first that is there is read
 SIDE_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -22,6 +22,11 @@ SIDE_FILES = (
 )
 _TEMPLATES = "additional_chat_templates"
 _HINT = "a tokenizer is tokenizer.json, tokenizer.model, or vocab.json with merges.txt"
+
+
+def has_tokenizer(names: Container[str]) -> bool:
+    """Whether a folder with files of these names holds a tokenizer."""
+    return any(name in names for name in _SOURCES)
 
 
 def find_source(path: Path) -> Path:
@@ -34,7 +39,7 @@ def find_source(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise TokenizerError("no such file or folder", where=path, hint=_HINT)
-    for name in SOURCE_FILES:
+    for name in _SOURCES:
         if (path / name).is_file():
             return path / name
     raise TokenizerError("holds no tokenizer", where=path, hint=_HINT)

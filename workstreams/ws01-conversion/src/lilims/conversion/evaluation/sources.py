@@ -109,9 +109,9 @@ class PackageSpec:
         return self.manifest.architecture.vocab_size
 
     def tokenizer(self) -> Tokenizer | None:
-        from lilims.tokenizer import SOURCE_FILES, Tokenizer
+        from lilims.tokenizer import Tokenizer, has_tokenizer
 
-        return None if self.manifest.files.keys().isdisjoint(SOURCE_FILES) else Tokenizer.load(self.folder)
+        return Tokenizer.load(self.folder) if has_tokenizer(self.manifest.files) else None
 
     def open(self) -> Source:
         from lilims.runtime import load
@@ -182,9 +182,9 @@ class CheckpointSpec:
         return found
 
     def tokenizer(self) -> Tokenizer | None:
-        from lilims.tokenizer import SOURCE_FILES, Tokenizer
+        from lilims.tokenizer import Tokenizer, has_tokenizer
 
-        return Tokenizer.load(self.folder) if any((self.folder / name).is_file() for name in SOURCE_FILES) else None
+        return Tokenizer.load(self.folder) if has_tokenizer([path.name for path in self.folder.iterdir()]) else None
 
     def open(self) -> Source:
         torch, transformers = _transformers()
