@@ -27,6 +27,8 @@ class Bigram:
     name: str = "bigram"
     kind: str = "package"
     sha256: str = "0" * 64
+    stamp: str = "bigram"
+    place: str = "nowhere"
 
     @property
     def versions(self) -> dict[str, str]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from lilims.conversion.evaluation.metrics import Scores, score
 from lilims.conversion.evaluation.runner import Work, run, score_window, usual_jobs
 from lilims.conversion.evaluation.sources import aligned
 from lilims.conversion.evaluation.windows import Windowing, plan
+from lilims.conversion.workers import crew
 from lilims.core.errors import ExecutionError, InputError
 from lilims.core.events import Event, listening
 
@@ -50,8 +48,8 @@ def direct() -> Scores:
 @pytest.mark.parametrize("jobs", [1, 2, 3])
 def test_any_number_of_processes_gives_the_same_bits(jobs: int) -> None:
     events: list[Event] = []
-    with listening(events.append):
-        found = run(Work(MODEL, REFERENCE), WINDOWS, jobs=jobs)
+    with listening(events.append), crew(jobs=jobs) as workers:
+        found = run(Work(MODEL, REFERENCE), WINDOWS, workers=workers)
     assert_same(found, direct())
     assert [event.fields["done"] for event in events] == list(range(1, len(WINDOWS) + 1))
     assert events[-1].fields["nll"] == pytest.approx(found.nll.mean())
@@ -82,60 +80,8 @@ def test_nan_names_the_window(jobs: int, whose: str) -> None:
     broken = replace(MODEL, broken=39)
     work = Work(broken, REFERENCE) if whose == "the model" else Work(MODEL, broken)
     message = f"the logits of {whose} are not finite in window {counting} \\(from token {16 * counting} of the text\\)"
-    with pytest.raises(ExecutionError, match=message):
-        run(work, WINDOWS, jobs=jobs)
-
-
-class Fatal(Bigram):
-    def open(self) -> Bigram:
-        os._exit(9)
-
-
-def test_a_process_that_dies_is_an_error() -> None:
-    with pytest.raises(ExecutionError, match="a process that evaluates died"):
-        run(Work(Fatal(0)), WINDOWS, jobs=2)
-
-
-KILLED = """
-import importlib, sys
-sys.path.insert(0, sys.argv[1])
-from lilims.conversion.evaluation.runner import Work, run
-from lilims.conversion.evaluation.windows import Windowing, plan
-if __name__ == "__main__":
-    fakes = importlib.import_module(sys.argv[2])
-    run(Work(fakes.Bigram(0, opened=sys.argv[3], slow=30)), plan(fakes.random_ids(200), Windowing(16)), jobs=2)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a process of another one cannot be looked for by its number")
-def test_a_killed_run_leaves_no_process(tmp_path: Path) -> None:
-    (tmp_path / "killed.py").write_text(KILLED)
-    marker, root = tmp_path / "opened", Path(__file__).parents[4]
-    parent = subprocess.Popen([sys.executable, tmp_path / "killed.py", str(root), Bigram.__module__, str(marker)])
-    until(lambda: opened(marker) == 2)
-    parent.kill()
-    parent.wait()
-    for number in map(int, marker.read_text().split()):
-        until(lambda number=number: gone(number))
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Waits, at most two minutes."""
-    for _ in range(1200):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never became true")
-
-
-def gone(number: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for counts as ended."""
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return True
-    stat = Path(f"/proc/{number}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    with crew(jobs=jobs) as workers, pytest.raises(ExecutionError, match=message):
+        run(work, WINDOWS, workers=workers)
 
 
 @pytest.fixture
@@ -153,7 +99,8 @@ def test_a_kept_reference_is_not_run_again_and_gives_the_same_bits(shelf: Shelf,
     for times in (1, 1):
         assert_same(run(Work(MODEL, reference, shelf), WINDOWS), direct())
         assert opened(marker) == times
-    assert_same(run(Work(MODEL, reference, shelf), WINDOWS, jobs=2), direct())
+    with crew(jobs=2) as workers:
+        assert_same(run(Work(MODEL, reference, shelf), WINDOWS, workers=workers), direct())
     assert opened(marker) == 1
     assert sum(path.stat().st_size for path in shelf.folder.iterdir()) == sum(
         4 * 40 * len(w.targets) + 4 for w in WINDOWS

@@ -53,6 +53,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 @click.option("--record/--no-record", default=True, show_default=True, help="Keep the figures in MODEL's manifest.")
 @click.option("--parse-special", is_flag=True, help="Read special tokens in the text, such as <|endoftext|>.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes [default: as cores and memory allow].")
+@click.option("--dask", metavar="ADDRESS", help="Windows on a Dask cluster's workers: tcp://host:port.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of each process.")
 @click.option("--cache-gb", type=click.FloatRange(min=0), default=4.0, show_default=True,
               help="What references' logits may take on disk; 0 keeps none.")  # fmt: skip
@@ -69,23 +70,25 @@ def command(
     record: bool,
     parse_special: bool,
     jobs: int | None,
+    dask: str | None,
     threads: int,
     cache_gb: float,
 ) -> None:
     """Perplexity of MODEL on a text, and its distance from a reference, measured on the package in float32.
 
-    Windows are llama.cpp's: of each the tokens behind its first half count. Results do not depend on --jobs.
+    Windows are llama.cpp's: of each the tokens behind its first half count. Results do not depend on --jobs or --dask.
     """
     from ..evaluation.measure import as_dict, evaluate
 
     _check_options(reference, fail_over, report, also)
+    _check_workers(jobs, dask)
     with console.progress("evaluating", total=1.0) as advance:
         from lilims.core.events import listening
 
         with listening(lambda event: _show(event, advance)):
             found = evaluate(
                 model, text, reference=reference, context=context, stride=stride, windows=windows, jobs=jobs,
-                parse_special=parse_special, threads=threads, cache_bytes=round(cache_gb * (1 << 30)),
+                dask=dask, parse_special=parse_special, threads=threads, cache_bytes=round(cache_gb * (1 << 30)),
             )  # fmt: skip
     value = as_dict(found)
     over = fail_over is not None and not value["reference"]["change"] <= fail_over
@@ -115,6 +118,13 @@ def _check_options(reference: str | None, fail_over: float | None, report: Path 
         require_matplotlib()
         if not report.absolute().parent.is_dir():  # said before minutes of work
             raise StorageError("cannot be written: there is no such folder", where=report)
+
+
+def _check_workers(jobs: int | None, dask: str | None) -> None:
+    from lilims.core.errors import UsageError
+
+    if dask is not None and jobs is not None:
+        raise UsageError("--jobs takes processes of this machine, --dask those of a cluster", hint="name one of them")
 
 
 def _show(event: Event, advance: Any) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lilims.core.errors import TokenizerError, UsageError
 
+from ..workers import crew
 from . import cache
 from .metrics import Bin, Scores, Summary, by_position, summarise
 from .runner import Work, run, score_window, usual_jobs
@@ -72,6 +73,7 @@ def evaluate(
     windows: int | None = None,
     parse_special: bool = False,
     jobs: int | None = None,
+    dask: str | None = None,
     threads: int = 1,
     cache_bytes: int = cache.LIMIT,
 ) -> Evaluation:
@@ -86,6 +88,7 @@ def evaluate(
         windows: at most so many; None is all.
         parse_special: special tokens that the text spells out are read as such.
         jobs: processes; None is as many as cores and memory allow. The result does not depend on it.
+        dask: the address of a Dask scheduler whose workers do it instead, `tcp://host:port`.
         threads: of each process.
         cache_bytes: what references' logits may take on disk, all together; 0 keeps none.
 
@@ -94,7 +97,7 @@ def evaluate(
         InputError: the text cannot be read, or is not UTF-8.
         UsageError: the text is shorter than a window, or the windows do not fit.
         TokenizerError: the model has no tokenizer, or the reference's reads the text otherwise.
-        ExecutionError: logits are not finite; the window is named.
+        ExecutionError: logits are not finite; the window is named. Or the cluster fails.
         MissingDependencyError: the reference takes transformers, which is not installed.
     """
     spec = PackageSpec(model_folder(str(model)), threads)
@@ -109,7 +112,7 @@ def evaluate(
         _check_tokenizers(other, words, special, ids)
     return evaluate_ids(
         spec, ids, reference=other, context=context, stride=stride, windows=windows, bos=_bos(tokenizer), jobs=jobs,
-        cache_bytes=cache_bytes, text=words, tokenizer=tokenizer,
+        dask=dask, cache_bytes=cache_bytes, text=words, tokenizer=tokenizer,
     )  # fmt: skip
 
 
@@ -124,6 +127,7 @@ def evaluate_ids(
     kind: Kind | None = None,
     bos: int | None = None,
     jobs: int | None = None,
+    dask: str | None = None,
     cache_bytes: int = cache.LIMIT,
     text: Text | None = None,
     tokenizer: Tokenizer | None = None,
@@ -140,9 +144,10 @@ def evaluate_ids(
     windowing = Windowing(size, chosen, stride, bos if chosen == "llama.cpp" else None)
     planned = plan(ids, windowing, limit=windows)
     work = Work(model, reference, _shelf(reference, planned, cache_bytes))
-    if jobs is None:
+    if jobs is None and dask is None:
         jobs = usual_jobs(len(planned), _process_bytes(model, reference), _available())
-    scores = run(work, planned, jobs=jobs)
+    with crew(jobs=min(jobs or 1, len(planned)), dask=dask) as workers:
+        scores = run(work if dask is None else work.stamped(), planned, workers=workers)
     return Evaluation(
         model=model,
         reference=reference,

@@ -1,26 +1,25 @@
-"""Windows through a model, and a reference beside it, in one process or in several.
+"""Windows through a model, and a reference beside it, whoever does the work.
 
-Knows windows, sources and processes. Must not know what figures mean (metrics.py). Each window is computed alone, on an
-empty state, with as many threads in every process, and joined in the text's order: how many processes there are changes
-no bit of the result. Of logits no more than a chunk of the model and a block of the reference is in memory, and with
-transformers a window.
+Knows windows and sources. Must not know what figures mean (metrics.py), nor processes and machines (workers/). Each
+window is computed alone, on an empty state, with as many threads in every process, and joined in the text's order: how
+many processes there are changes no bit of the result. Of logits no more than a chunk of the model and a block of the
+reference is in memory, and with transformers a window.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from lilims.core.errors import ExecutionError
+from lilims.core.errors import ExecutionError, LilimsError
 from lilims.core.events import emit
 
+from ..workers.base import Serial, Workers
 from .cache import Cached, Shelf
 from .metrics import Scores, score
 from .sources import Source, Spec, aligned
@@ -40,17 +39,45 @@ class Work:
         model: what is measured.
         reference: what it is compared with, if it is.
         shelf: where the reference's logits are kept; None keeps none.
+        stamps: where others than this machine may do the work: what they have to find in the folders.
     """
 
     model: Spec
     reference: Spec | None = None
     shelf: Shelf | None = None
+    stamps: tuple[str, ...] | None = None
+
+    @property
+    def specs(self) -> list[Spec]:
+        return [self.model] if self.reference is None else [self.model, self.reference]
+
+    def stamped(self) -> Work:
+        """The same, to be sent to other machines."""
+        return replace(self, stamps=tuple(spec.stamp for spec in self.specs))
 
     def open(self) -> tuple[Source, Source | None]:
+        """Raises ExecutionError where a folder is not the one that was meant, or is not there."""
+        shelf = self.shelf
+        if self.stamps is not None:
+            for spec, stamp in zip(self.specs, self.stamps, strict=True):
+                _check_same(spec, stamp)
+            shelf = shelf if shelf is not None and shelf.folder.is_dir() else None  # not a disk of its own
         reference: Source | None = _Lazy(self.reference) if self.reference else None
-        if reference is not None and self.shelf is not None:
-            reference = Cached(self.shelf, reference)
+        if reference is not None and shelf is not None:
+            reference = Cached(shelf, reference)
         return self.model.open(), reference
+
+
+def _check_same(spec: Spec, stamp: str) -> None:
+    from platform import node
+
+    hint = "workers need the folders of model and reference at the same path, as on a shared disk"
+    try:
+        found = spec.stamp
+    except (LilimsError, OSError) as exc:
+        raise ExecutionError(f"the worker on {node()} cannot read what it has to run: {exc}", hint=hint) from exc
+    if found != stamp:
+        raise ExecutionError(f"the worker on {node()} has another model there", where=spec.place, hint=hint)
 
 
 class _Lazy:
@@ -92,17 +119,19 @@ def _check_finite(block: Any, window: Window, whose: str) -> None:
         )
 
 
-def run(work: Work, windows: Sequence[Window], *, jobs: int = 1) -> Scores:
+def run(work: Work, windows: Sequence[Window], *, workers: Workers | None = None) -> Scores:
     """Figures of all windows' tokens, in the order of the text. Tells `evaluate.window` after each.
 
     Raises:
-        ExecutionError: logits are not finite, the executor fails, or a process dies.
+        ExecutionError: logits are not finite, the executor fails, or those who work are gone.
     """
     parts: list[Scores] = []
     total = compared = 0.0
     count = 0
-    found = _alone(work, windows) if jobs == 1 else _together(work, windows, jobs)
-    with contextlib.closing(found):
+    if work.shelf is not None:
+        with contextlib.suppress(OSError):  # what cannot be kept is computed each time
+            work.shelf.folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing((workers or Serial()).map(_step, work, windows)) as found:
         for part in found:
             parts.append(part)
             total, count = total + float(part.nll.sum()), count + len(part.nll)
@@ -112,56 +141,8 @@ def run(work: Work, windows: Sequence[Window], *, jobs: int = 1) -> Scores:
     return Scores.joined(parts)
 
 
-def _alone(work: Work, windows: Sequence[Window]) -> Generator[Scores, None, None]:
-    model, reference = work.open()
-    for window in windows:
-        yield score_window(window, model, reference)
-
-
-_work: Work | None = None  # in a process that works for another
-_opened: tuple[Source, Source | None] | None = None
-
-
-def _start(work: Work) -> None:
-    global _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
-    threading.Thread(target=_follow, daemon=True).start()
-    _work = work
-
-
-def _follow() -> None:
-    """Ends this process with the one that it works for: where that was killed, nothing else would."""
-    from multiprocessing import parent_process
-    from multiprocessing.connection import wait
-
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _step(window: Window) -> Scores:
-    global _opened
-    assert _work is not None
-    _opened = _opened or _work.open()  # here, where an error finds its way back
-    return score_window(window, *_opened)
-
-
-def _together(work: Work, windows: Sequence[Window], jobs: int) -> Generator[Scores, None, None]:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
-    context = multiprocessing.get_context("spawn")  # a forked process would hold the parent's threads' locks
-    pool = ProcessPoolExecutor(min(jobs, len(windows)), context, initializer=_start, initargs=(work,))
-    try:
-        yield from pool.map(_step, windows)
-    except BrokenProcessPool as exc:
-        raise ExecutionError(
-            "a process that evaluates died, perhaps for want of memory", hint="take fewer with --jobs, or --jobs 1"
-        ) from exc
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _step(opened: tuple[Source, Source | None], window: Window) -> Scores:
+    return score_window(window, *opened)
 
 
 def usual_jobs(windows: int, process_bytes: int, available: int | None) -> int:

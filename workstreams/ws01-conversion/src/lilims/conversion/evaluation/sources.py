@@ -55,6 +55,14 @@ class Spec(Protocol):
         """The hash of what it is."""
 
     @property
+    def place(self) -> str:
+        """Where it lies."""
+
+    @property
+    def stamp(self) -> str:
+        """A hash that takes no time, by which a machine knows that it sees the same."""
+
+    @property
     def versions(self) -> dict[str, str]:
         """What computes it: a part of the key under which its logits are kept."""
 
@@ -95,6 +103,14 @@ class PackageSpec:
     @property
     def sha256(self) -> str:
         return identity(self.manifest)
+
+    @property
+    def place(self) -> str:
+        return str(self.folder)
+
+    @property
+    def stamp(self) -> str:
+        return self.sha256  # of the manifest, which has the files'
 
     @property
     def versions(self) -> dict[str, str]:
@@ -161,10 +177,26 @@ class CheckpointSpec:
     def sha256(self) -> str:
         """Over names and hashes of config.json and the weights."""
         digest = hashlib.sha256()
-        for path in sorted(self.folder.iterdir()):
-            if path.name == "config.json" or path.suffix in (".safetensors", ".bin") and path.is_file():
-                digest.update(f"{path.name}\0{sha256_file(path)}\n".encode())
+        for path in self._files():
+            digest.update(f"{path.name}\0{sha256_file(path)}\n".encode())
         return digest.hexdigest()
+
+    @property
+    def place(self) -> str:
+        return str(self.folder)
+
+    @property
+    def stamp(self) -> str:
+        """Over names and sizes, and config.json."""
+        config = (self.folder / "config.json").read_text("utf-8")
+        return key(config, [(path.name, path.stat().st_size) for path in self._files()])
+
+    def _files(self) -> list[Path]:
+        return [
+            path
+            for path in sorted(self.folder.iterdir())
+            if path.name == "config.json" or path.suffix in (".safetensors", ".bin") and path.is_file()
+        ]
 
     @property
     def versions(self) -> dict[str, str]:
@@ -236,7 +268,7 @@ def find(reference: str, *, threads: int = 1) -> PackageSpec | CheckpointSpec:
     """
     folder = Path(reference).expanduser()
     if not is_model(folder) and (folder / "config.json").is_file():
-        return CheckpointSpec(folder, threads)
+        return CheckpointSpec(folder.absolute(), threads)
     try:
         return PackageSpec(model_folder(reference), threads)
     except ModelNotFoundError as exc:
@@ -257,7 +289,7 @@ def model_folder(model: str) -> Path:
     from lilims.core.errors import ManifestError
 
     found = locate(model)
-    folder = found.parent if is_package(found) else found
+    folder = (found.parent if is_package(found) else found).absolute()  # as other processes need it
     if not (folder / FILE_NAME).is_file():
         raise ManifestError(
             "not a decoder that lilims can call: there is no manifest.json beside it",
