@@ -9,8 +9,8 @@ processes       processes of this machine
 cluster         a Dask cluster (extra `cluster`)
 
 `work` is a small picklable description with an `open()`: what that gives is made once in each process, where it is
-first needed, and kept for the items that follow, until other work comes. Which of the three does the work changes no bit
-of a result, as long as the function looks at nothing but what was opened and the item.
+first needed, and kept for the items that follow, until other work comes. Which of the three does the work changes no
+bit of a result, as long as the function looks at nothing but what was opened and the item.
 """
 
 from __future__ import annotations

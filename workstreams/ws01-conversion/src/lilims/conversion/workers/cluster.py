@@ -75,7 +75,11 @@ class Cluster(Workers):
         described, ours = pickle.dumps(work), versions()
 
         def submit(item: Item) -> Any:
-            return self._client.submit(step, described, pickle.dumps((function, item)), ours, pure=False)
+            task = pickle.dumps((function, item))
+            try:
+                return self._client.submit(step, described, task, ours, pure=False)
+            except (OSError, RuntimeError) as exc:  # a client that has given up
+                raise self._gone() from exc
 
         yield from in_order(submit, self._take, items, max(_LEAST, _AHEAD * self.size))
 
