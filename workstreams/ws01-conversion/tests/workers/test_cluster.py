@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,17 +184,25 @@ def ending(found: Any) -> Iterator[int]:
     found.close()
 
 
-@pytest.mark.parametrize("greets", [False, True], ids=["nobody", "another server"])
-def test_no_scheduler_there(greets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CONNECT", 2.5)
+@pytest.mark.parametrize("greeting", [None, b"", b"HTTP/1.1 400 Bad Request\r\n"], ids=["nobody", "silence", "another"])
+def test_no_scheduler_there(greeting: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CONNECT", 0.5)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
-        if greets:
-            server.listen()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        if greeting is not None:
+            server.listen()
+            threading.Thread(target=greet, args=(server, greeting)).start()
         with pytest.raises(ExecutionError, match="no Dask scheduler answers there") as error:
             crew(dask=address)
     assert error.value.where == address
+
+
+def greet(server: socket.socket, greeting: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(greeting)
+        connection.recv(1)  # until the other side gives up
 
 
 @pytest.mark.parametrize(

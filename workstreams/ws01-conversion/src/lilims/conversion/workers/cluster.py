@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -28,6 +29,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _CONNECT = 8.0  # seconds in which a scheduler has to answer
+_GREETING = 1 << 20  # bytes, at most
 _LOOK = 2.0  # seconds after which a result that is waited for is a reason to look whether anyone works
 _AHEAD, _LEAST = 4, 64  # items under way or done out of turn: for a worker, and at least (workers may join)
 
@@ -53,9 +55,10 @@ class Cluster(Workers):
         self._ending = contextlib.ExitStack()
         self._ending.enter_context(_quiet())
         try:
+            _knock(address)
             self._client = _within(_CONNECT, lambda: self._distributed.Client(
                 address, timeout=_CONNECT - 2, set_as_default=False, name="lilims"))  # fmt: skip
-        except (OSError, ValueError, RuntimeError, ImportError) as exc:
+        except (OSError, ValueError, RuntimeError, ImportError, MemoryError) as exc:
             self._ending.close()
             raise ExecutionError(
                 "no Dask scheduler answers there",
@@ -182,6 +185,20 @@ def _quiet() -> Generator[None, None, None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens, or something else than Dask.
+
+    Dask's client asks for six seconds where a connection is refused, waits for a greeting for ever, and believes any
+    length that comes. A scheduler speaks first: the length of its greeting in 8 bytes, then the greeting.
+    """
+    parts = urlsplit(address)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=_CONNECT) as stream:
+        if parts.scheme == "tcp":  # over TLS the client would have to speak first
+            length = int.from_bytes(stream.recv(8, socket.MSG_WAITALL), "little")
+            if not 0 < length <= _GREETING:
+                raise OSError("something else than a Dask scheduler listens there")
 
 
 def _within(seconds: float, function: Callable[[], Any]) -> Any:
