@@ -14,6 +14,8 @@ import click
 from lilims.core import cli
 from lilims.core.console import console, one_line
 
+from .eval_tasks import measure_tasks, tasks_are_meant
+
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
@@ -40,7 +42,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 
 @cli.command("eval", epilog="Example: lilims eval stories --text builtin")
 @cli.model_argument
-@click.option("--text", required=True, metavar="TEXT", help="A UTF-8 file, builtin, wikitext2 or tinystories.")
+@click.option("--text", metavar="TEXT", help="A UTF-8 file, builtin, wikitext2 or tinystories.")
 @click.option("--reference", metavar="MODEL", help="Compare with a package in fp16, or a Hugging Face folder.")
 @click.option("--context", type=int, metavar="N", help="Tokens of a window [default: the model's, at most 512].")
 @click.option("--stride", type=click.IntRange(min=1), metavar="N", help="Windows every N tokens, as Hugging Face.")
@@ -54,12 +56,18 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 @click.option("--parse-special", is_flag=True, help="Read special tokens in the text, such as <|endoftext|>.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes [default: as cores and memory allow].")
 @click.option("--dask", metavar="ADDRESS", help="Windows on a Dask cluster's workers: tcp://host:port.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of each process.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Of each process [default: 1; for tasks all cores]."
+)
 @click.option("--cache-gb", type=click.FloatRange(min=0), default=4.0, show_default=True,
               help="What references' logits may take on disk; 0 keeps none.")  # fmt: skip
+@click.option("--tasks", metavar="NAMES", help="Instead of a text: lm-eval's tasks, such as arc_easy,hellaswag.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Of tasks: at most N questions of each.")
+@click.option("--num-fewshot", type=click.IntRange(min=0), metavar="N", help="Of tasks: N examples before a question.")
+@click.option("--task-path", type=click.Path(path_type=Path), metavar="DIR", help="Of tasks: more of them (YAML).")
 def command(
     model: str,
-    text: str,
+    text: str | None,
     reference: str | None,
     context: int | None,
     stride: int | None,
@@ -71,15 +79,23 @@ def command(
     parse_special: bool,
     jobs: int | None,
     dask: str | None,
-    threads: int,
+    threads: int | None,
     cache_gb: float,
+    tasks: str | None,
+    limit: int | None,
+    num_fewshot: int | None,
+    task_path: Path | None,
 ) -> None:
     """Perplexity of MODEL on a text, and its distance from a reference, measured on the package in float32.
 
     Windows are llama.cpp's: of each the tokens behind its first half count. Results do not depend on --jobs or --dask.
     """
+    if tasks_are_meant(click.get_current_context()):
+        measure_tasks(model, tasks or "", limit, num_fewshot, task_path, threads)
+        return
     from ..evaluation.measure import as_dict, evaluate
 
+    assert text is not None  # else tasks are meant
     _check_options(reference, fail_over, report, also)
     _check_workers(jobs, dask)
     with console.progress("evaluating", total=1.0) as advance:
@@ -88,7 +104,7 @@ def command(
         with listening(lambda event: _show(event, advance)):
             found = evaluate(
                 model, text, reference=reference, context=context, stride=stride, windows=windows, jobs=jobs,
-                dask=dask, parse_special=parse_special, threads=threads, cache_bytes=round(cache_gb * (1 << 30)),
+                dask=dask, parse_special=parse_special, threads=threads or 1, cache_bytes=round(cache_gb * (1 << 30)),
             )  # fmt: skip
     value = as_dict(found)
     over = fail_over is not None and not value["reference"]["change"] <= fail_over
