@@ -198,6 +198,14 @@ class TensorScheme(_Record):
     error_steps: Annotated[float, Field(ge=0)] | None = None
 
 
+class Calibration(_Record):
+    """The text in view of which matrices were quantised, and the SHA-256 and number of the token ids taken of it."""
+
+    text: Annotated[str, Field(max_length=255)]
+    sha256: Annotated[str, Field(pattern=_SHA256)]
+    tokens: Positive
+
+
 class Quantization(_Record):
     """The scheme that was asked for, what came out (all weights over all parameters), and each tensor's.
 
@@ -211,6 +219,7 @@ class Quantization(_Record):
     fp16_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     recipe: Annotated[str, Field(pattern=_SHA256)] | None = None
     imatrix: Annotated[str, Field(pattern=_SHA256)] | None = None
+    calibration: Calibration | None = None
     tensors: dict[str, TensorScheme]
 
 

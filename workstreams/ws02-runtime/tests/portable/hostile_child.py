@@ -39,7 +39,8 @@ def outcome(package: Path) -> dict[str, Any]:
         stage = "open"
         model = MLModel(package, precision="exact", threads=1)
         stage, opened = "run", memory() - before
-        model.predict({"x": np.float32([1, 2])}, model.make_state(), time_limit=LIMIT if package.stem == ENDLESS else None)
+        limit = LIMIT if package.stem == ENDLESS else None
+        model.predict({"x": np.float32([1, 2])}, model.make_state(), time_limit=limit)
         found = {"error": "", "says": ""}
     except LilimsError as error:
         found = {"error": type(error).__name__, "says": str(error)}

@@ -128,6 +128,7 @@ def manifest_of(
             fp16_scale=spec.stream_scale,
             recipe=plan.wishes.recipe.sha256 if plan.wishes.recipe else None,
             imatrix=plan.wishes.imatrix.sha256 if plan.wishes.imatrix else None,
+            calibration=plan.calibration,
             tensors=tensors,
         ),
         profile=plan.profile.name,

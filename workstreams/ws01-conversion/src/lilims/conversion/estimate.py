@@ -103,6 +103,7 @@ def dry_run(
     recipe: str | Path | None = None,
     profile: ProfileName = "gpu",
     imatrix: str | Path | None = None,
+    calibrate: str | None = None,
     context: int | None = None,
     attention: AttentionForm = "sdpa",
     graph: GraphOptions | None = None,
@@ -117,7 +118,10 @@ def dry_run(
     source, _ = local(source, weights=False)
     for adapter in adapters:
         Adapter(Path(adapter))
-    wishes = read_wishes(quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source), forms=gguf_forms)
+    wishes = read_wishes(
+        quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source), forms=gguf_forms,
+        calibrated=calibrate is not None,
+    )  # fmt: skip
     keep = None
     if is_gguf(source):  # its header says as much as a config.json
         given = prepare(source)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial as partial_of
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from lilims.core import manifest as m
 from lilims.core import version
@@ -67,6 +68,8 @@ def convert(
     recipe: str | Path | None = None,
     profile: ProfileName = "gpu",
     imatrix: str | Path | None = None,
+    calibrate: str | None = None,
+    calibration_tokens: int | None = None,
     context: int | None = None,
     name: str | None = None,
     attention: AttentionForm = "sdpa",
@@ -91,6 +94,9 @@ def convert(
         recipe: a YAML file of schemes by tensor (docs/quantisation.md); overrides `quantize`.
         profile: what the package is for: gpu, ane, cpu or balanced; defaults of schemes, chunk and compute units.
         imatrix: an importance matrix of llama.cpp, by which scales and tables are chosen.
+        calibrate: a text in view of which matrices are quantised: `builtin`, one of `lilims data`, a file, or `self`,
+            which the model writes itself. Schemes that do not say otherwise are rounded by gptq then.
+        calibration_tokens: how many of it are taken; default is 16,384, or all that there are.
         context: tokens that the KV cache holds; default is the smaller of the model's own limit and 8192.
         name: the model's name; default is the source folder's.
         attention: the iOS 18 op, or matmul, softmax, matmul.
@@ -118,7 +124,10 @@ def convert(
     scale, out = read_scale(fp16_scale), Path(out)
     model_name = _name(source, name)
     source, hub = local(source)
-    wishes = read_wishes(quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source), forms=gguf_forms)
+    wishes = read_wishes(
+        quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source), forms=gguf_forms,
+        calibrated=_calibrated(calibrate, calibration_tokens),
+    )  # fmt: skip
     require_coremltools()
     given = prepare(source, adapters=[Path(folder) for folder in adapters], hub=hub)
     checkpoint, spec = given.checkpoint, given.spec
@@ -127,15 +136,18 @@ def convert(
     shapes = plan_shapes(spec, context, plan.profile.prefill_chunk, graph)
     _check_output(source, out, force=force)
     if scale == "auto":
-        trial = partial_of(
-            convert, source, adapters=adapters, quantize=quantize, group_size=group_size, recipe=recipe,
-            profile=profile, imatrix=imatrix, context=min(context, _MEASURED), attention=attention, jobs=jobs,
-            gguf_forms=gguf_forms,
+        schemes: dict[str, Any] = {"quantize": quantize, "group_size": group_size, "recipe": recipe, "imatrix": imatrix}
+        trial: Callable[..., object] = partial_of(
+            convert, source, adapters=adapters, profile=profile, context=min(context, _MEASURED), attention=attention,
+            jobs=jobs, gguf_forms=gguf_forms, **({"quantize": "fp16"} if calibrate else schemes),
         )  # fmt: skip
         scale = choose_scale(lambda folder, factor: trial(folder, fp16_scale=factor), out)
     if scale != "off":
         given = _rescaled(given, plan, scale)
         spec = given.spec
+    if calibrate is not None:
+        raw = partial_of(convert, source, adapters=adapters, quantize="fp16", context=context, jobs=jobs)
+        plan = _in_view_of(calibrate, calibration_tokens, given, plan, context, raw, jobs)
     with ExitStack() as stack:
         kept = _kept(stack, out, given, plan) if resume else None
         if kept is None:
@@ -176,6 +188,30 @@ def _rescaled(given: Prepared, plan: Plan, scale: float) -> Prepared:
     return found
 
 
+def _calibrated(text: str | None, tokens: int | None) -> bool:
+    if text is None and tokens is not None:
+        raise UsageError("--calibration-tokens says how much of a text is taken", hint="name it with --calibrate")
+    return text is not None
+
+
+def _in_view_of(
+    text: str,
+    tokens: int | None,
+    given: Prepared,
+    plan: Plan,
+    context: int,
+    convert_as_it_is: Callable[[Path], object],
+    jobs: int | None,
+) -> Plan:
+    """The plan with its matrices, quantised in view of a text."""
+    from .calibration import TOKENS, calibrate, calibration_windows
+
+    windows = calibration_windows(text, given, context, tokens or TOKENS, convert_as_it_is)
+    found = calibrate(given, plan, windows, context, threads=jobs)
+    record = m.Calibration(text=windows.text, sha256=windows.sha256, tokens=windows.tokens)
+    return replace(plan, made=found.made, calibration=record)
+
+
 def _kept(stack: ExitStack, out: Path, given: Prepared, plan: Plan) -> Partial:
     """What an interrupted conversion of the same source with the same schemes has left, held for this one."""
     import numpy
@@ -192,6 +228,7 @@ def _kept(stack: ExitStack, out: Path, given: Prepared, plan: Plan) -> Partial:
         source=given.checkpoint.sha256,
         schemes=schemes,
         importance=importance.hexdigest(),
+        calibration=plan.calibration.model_dump() if plan.calibration else None,
         versions=[version(), numpy.__version__],
     )
     return stack.enter_context(partial(out, name))

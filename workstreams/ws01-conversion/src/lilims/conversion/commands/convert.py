@@ -50,6 +50,12 @@ _EPILOG = "Example: lilims convert ./TinyStories-1M -o tiny --quantize int8"
 )
 @click.option("--imatrix", type=click.Path(path_type=Path), help="Importance matrix of llama.cpp; scales are searched.")
 @click.option(
+    "--calibrate",
+    metavar="TEXT",
+    help="Round in view of a text: builtin, a file, or self, which the model writes.",
+)
+@click.option("--calibration-tokens", type=int, metavar="N", help="Tokens of it that are taken [default: 16384].")
+@click.option(
     "--gguf-forms",
     type=click.Choice(["safe", "compact"]),
     default="safe",
@@ -159,6 +165,9 @@ def _convert(source: Path, output: Path, options: Mapping[str, Any]) -> None:
         def show(event: Event) -> None:
             nonlocal whole
             fields = event.fields
+            if event.name in ("calibrate.text", "calibrate.unit"):
+                what = "writing a text" if event.name == "calibrate.text" else f"calibrated {fields['unit']}"
+                advance(0.0, f"{what}, {fields['done']} of {fields['total']}")
             if event.name == "convert.start":
                 whole = fields["bytes"]
             if event.name == "convert.tensor":

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
-_OF_THE_OUTPUT = ("name", "resume", "force", "fp16_scale")  # options that change nothing of what is planned
+# Options that change nothing of what is planned.
+_OF_THE_OUTPUT = ("name", "resume", "force", "fp16_scale", "calibration_tokens")
 
 
 def show(source: Path, options: Mapping[str, Any]) -> None:

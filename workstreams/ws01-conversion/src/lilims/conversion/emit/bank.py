@@ -73,6 +73,12 @@ class Bank:
             self._used[key] = self._emit(key, self._placed[role], (1,) * trailing)
         return self._used[key]
 
+    def linear(self, x: Any, weight: str, bias: str, **names: str) -> Any:
+        """x [1, S, in] → [1, S, out] by a matrix [out, in], and its bias if there is one."""
+        matrix = self.use(weight)
+        offset = self.use(bias) if self.has(bias) else self.zeros(matrix.shape[0])
+        return mb.linear(x=x, weight=matrix, bias=offset, **names)
+
     def zeros(self, size: int) -> Any:
         """fp16 zeros [size]: the bias of a linear without one. coremltools would write its own for every such op."""
         name = f"zeros_{size}"

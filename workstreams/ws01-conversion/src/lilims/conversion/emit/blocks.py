@@ -96,11 +96,8 @@ def norm(x: Any, spec: Norm | None, bank: Bank, role: str, *, over_heads: bool =
 
 def linear(x: Any, bank: Bank, role: str) -> Any:
     """x [1, S, in] → [1, S, out], or [1, in, 1, S] → [1, out, 1, S]."""
-    bias = f"{role}.bias"
-    if is_conv(x):
-        return conv(x, bank, f"{role}.weight", bias)
-    weight = bank.use(f"{role}.weight")
-    return mb.linear(x=x, weight=weight, bias=bank.use(bias) if bank.has(bias) else bank.zeros(weight.shape[0]))
+    weight, bias = f"{role}.weight", f"{role}.bias"
+    return conv(x, bank, weight, bias) if is_conv(x) else bank.linear(x, weight, bias)
 
 
 def conv(x: Any, bank: Bank, weight: str, bias: str) -> Any:

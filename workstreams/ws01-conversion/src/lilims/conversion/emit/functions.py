@@ -21,13 +21,13 @@ from ..spec import DecoderSpec, Layer
 from .bank import Bank
 from .blocks import StepInputs, conv, decoder_layer, from_conv, is_conv, norm, scaled, softcap, to_conv
 
-__all__ = ["build"]
+__all__ = ["HIDDEN", "HIDDEN_OUT", "LOGITS", "Part", "build", "logits_of", "placeholders", "step_inputs"]
 
-HIDDEN, HIDDEN_OUT = "hidden", "hidden_out"
+HIDDEN, HIDDEN_OUT, LOGITS = "hidden", "hidden_out", "logits"
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """What a program has of the model: the layers of a package, and what stands before and behind them."""
 
     spec: DecoderSpec
@@ -70,7 +70,7 @@ def build(
     spec: DecoderSpec, shapes: Shapes, bank: Bank, *, fused_attention: bool, package: PackagePlan | None = None
 ) -> Program:
     """The program of a package, the first one if none is named. The first function of `shapes` is its default."""
-    program, part = Program(), _Part(spec, shapes, package or shapes.packages[0])
+    program, part = Program(), Part(spec, shapes, package or shapes.packages[0])
     for plan in shapes.functions:
         bank.new_function()
         program.add_function(plan.name, _function(part, plan, bank, fused_attention))
@@ -79,7 +79,7 @@ def build(
     return program
 
 
-def _placeholders(part: _Part, plan: FunctionPlan) -> dict[str, Any]:
+def placeholders(part: Part, plan: FunctionPlan) -> dict[str, Any]:
     """The function's inputs, in the contract's order."""
     spec, tokens = part.spec, plan.tokens
     wanted: dict[str, tuple[tuple[int, ...], Any]] = {"slot": ((1,), types.int32)}
@@ -100,10 +100,10 @@ def _placeholders(part: _Part, plan: FunctionPlan) -> dict[str, Any]:
     return inputs
 
 
-def _function(part: _Part, plan: FunctionPlan, bank: Bank, fused: bool) -> Any:
+def _function(part: Part, plan: FunctionPlan, bank: Bank, fused: bool) -> Any:
     spec = part.spec
-    with Function(_placeholders(part, plan), opset_version=ct.target.iOS18) as function:
-        step = _step(part, plan, function.inputs, fused)
+    with Function(placeholders(part, plan), opset_version=ct.target.iOS18) as function:
+        step = step_inputs(part, plan, function.inputs, fused)
         x = _embedded(part, function.inputs, bank)
         if part.shapes.options.layout == "conv":
             x = to_conv(x)
@@ -115,11 +115,11 @@ def _function(part: _Part, plan: FunctionPlan, bank: Bank, fused: bool) -> Any:
         if "last" in function.inputs:
             axis = 3 if is_conv(x) else 1
             x = mb.gather(x=x, indices=function.inputs["last"], axis=axis, batch_dims=0, validate_indices=False)
-        function.set_outputs([_logits(norm(x, spec.final_norm, bank, "final_norm"), spec, bank)])
+        function.set_outputs([logits_of(norm(x, spec.final_norm, bank, "final_norm"), spec, bank)])
     return function
 
 
-def _embedded(part: _Part, inputs: dict[str, Any], bank: Bank) -> Any:
+def _embedded(part: Part, inputs: dict[str, Any], bank: Bank) -> Any:
     """What goes into the part's first layer, [1, S, D]: the scaled embedding with its positions, or what came in."""
     spec, x = part.spec, inputs.get(HIDDEN)
     if x is None:
@@ -134,21 +134,19 @@ def _embedded(part: _Part, inputs: dict[str, Any], bank: Bank) -> Any:
     return x
 
 
-def _logits(x: Any, spec: DecoderSpec, bank: Bank) -> Any:
+def logits_of(x: Any, spec: DecoderSpec, bank: Bank) -> Any:
     role = "embedding" if spec.tied else "head"
     if is_conv(x):
         logits = from_conv(conv(x, bank, role, "head.bias"))
-        return mb.identity(x=softcap(scaled(logits, spec.logit_scale), spec.logit_softcap), name="logits")
-    head = bank.use(role)
-    bias = bank.use("head.bias") if spec.head_bias else bank.zeros(head.shape[0])
+        return mb.identity(x=softcap(scaled(logits, spec.logit_scale), spec.logit_softcap), name=LOGITS)
     plain = spec.logit_scale == 1.0 and spec.logit_softcap is None
-    logits = mb.linear(x=x, weight=head, bias=bias, **({"name": "logits"} if plain else {}))
+    logits = bank.linear(x, role, "head.bias", **({"name": LOGITS} if plain else {}))
     if plain:
         return logits
-    return mb.identity(x=softcap(scaled(logits, spec.logit_scale), spec.logit_softcap), name="logits")
+    return mb.identity(x=softcap(scaled(logits, spec.logit_scale), spec.logit_softcap), name=LOGITS)
 
 
-def _step(part: _Part, plan: FunctionPlan, inputs: dict[str, Any], fused: bool) -> StepInputs:
+def step_inputs(part: Part, plan: FunctionPlan, inputs: dict[str, Any], fused: bool) -> StepInputs:
     attention_spec = part.spec.layers[0].attention
     groups = attention_spec.heads // attention_spec.kv_heads
     # One row a query head of the group; a single token's row is broadcast over them.

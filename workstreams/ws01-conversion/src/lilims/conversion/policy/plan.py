@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lilims.core import manifest as m
 from lilims.core.errors import InputError, UsageError
 from lilims.core.events import emit
 
@@ -29,6 +30,7 @@ from .recipe import Recipe, Rule, read_recipe
 
 if TYPE_CHECKING:
     from ..gguf.kept import Kept
+    from ..stored import Stored
     from .imatrix import Imatrix
 
 __all__ = ["GGUFForms", "Plan", "Wishes", "make_plan", "read_wishes"]
@@ -55,6 +57,11 @@ class Wishes:
     imatrix: Imatrix | None = None
     compact: bool = False
 
+    @property
+    def schemes(self) -> list[Scheme]:
+        """All that any tensor may take."""
+        return [self.default, *(rule.scheme for rule in (self.recipe.rules if self.recipe else ()))]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -65,6 +72,8 @@ class Plan:
         schemes: by role.
         importance: by role, float32 [K] with mean 1: weights of input channels' squared errors, where known.
         kept: by role, matrices whose codes are kept; `schemes` has what they come to.
+        made: by role, matrices that are quantised already, in the shape in which they are stored.
+        calibration: the text in view of which that was done.
     """
 
     title: str
@@ -72,6 +81,8 @@ class Plan:
     schemes: Mapping[str, Scheme]
     importance: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     kept: Mapping[str, Kept] = field(default_factory=dict)
+    made: Mapping[str, Stored] = field(default_factory=dict)
+    calibration: m.Calibration | None = None
 
     @property
     def profile(self) -> Profile:
@@ -107,6 +118,7 @@ def read_wishes(
     *,
     keep: bool = False,
     forms: GGUFForms = "safe",
+    calibrated: bool = False,
 ) -> Wishes:
     """Checks the options of a conversion that say how tensors are stored, and reads the files that they name.
 
@@ -118,6 +130,7 @@ def read_wishes(
         imatrix: an importance matrix of llama.cpp; scales are then searched for unless a scheme says -rtn.
         keep: the checkpoint has codes. They are kept where neither `quantize` nor the recipe says otherwise, but for
             a profile that wants another form than blocks.
+        calibrated: there is a text to calibrate on: schemes that do not say otherwise are rounded by gptq.
         forms: safe, or compact: those that are kept take less room in forms that no device has been seen to run.
 
     Raises:
@@ -132,12 +145,14 @@ def read_wishes(
         raise UsageError(f"--group-size must be one of {', '.join(map(str, GROUP_SIZES))}, not {group_size}")
     defaults = PROFILES[profile]
     size = group_size or defaults.group_size
-    method: Method = "search" if imatrix is not None else "rtn"
+    if calibrated and imatrix is not None:
+        raise UsageError("--calibrate measures what --imatrix says", hint="leave one of them out")
+    method: Method = "gptq" if calibrated else "search" if imatrix is not None else "rtn"
     found = None if recipe is None else read_recipe(Path(recipe), size, method)
     size = (found.group_size if found else None) or size
     keep = keep and quantize is None and profile in ("gpu", "cpu")
-    if keep and recipe is None and (group_size is not None or imatrix is not None):
-        option = "--imatrix" if group_size is None else "--group-size"
+    if keep and recipe is None and (group_size is not None or imatrix is not None or calibrated):
+        option = "--calibrate" if calibrated else "--imatrix" if group_size is None else "--group-size"
         raise UsageError(
             f"{option} says how to quantise, and the codes of a GGUF file are kept", hint="add --quantize int4, or so"
         )
@@ -156,7 +171,10 @@ def read_wishes(
         from .imatrix import read_imatrix
 
         matrix = read_imatrix(Path(imatrix))
-    return Wishes((found.default if found else None) or default, size, defaults, found, matrix, forms == "compact")
+    wishes = Wishes((found.default if found else None) or default, size, defaults, found, matrix, forms == "compact")
+    if not calibrated and any(scheme.method == "gptq" for scheme in wishes.schemes):
+        raise UsageError("-gptq takes a text to calibrate on", hint="--calibrate builtin, or a file, or self")
+    return wishes
 
 
 def make_plan(

@@ -8,10 +8,11 @@ Knows the grammar and the arithmetic of sizes. Must not know values of tensors.
                -asym                  unsigned codes with an offset, so that both ends of a block are used
                -g16 -g32 -g64 -g128   values along the input that share a scale; else what --group-size says
                -channel               one scale for each output channel instead
-               -rtn or -search        how scales are chosen; else rounding to nearest, or search where there is an
-                                      importance matrix
+               -rtn -search -gptq     how scales and codes are chosen; else rounding to nearest, search where there is
+                                      an importance matrix, gptq where there is a text to calibrate on
     table    = lut2, lut3, lut4, lut6 or lut8, one table for the tensor, or with -r4 -r8 -r16 -r32 for so many
-               output channels
+               output channels; then, optional,
+               -kmeans or -gptq       how indices are chosen; else the nearest, or gptq where there is a text
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ __all__ = ["GRAMMAR", "GROUP_SIZES", "TABLE_ROWS", "Method", "Scheme", "choose_g
 GROUP_SIZES = (16, 32, 64, 128)
 TABLE_ROWS = (4, 8, 16, 32)
 GRAMMAR = (
-    "keep, fp16, int4 or int8 [-asym] [-g16|-g32|-g64|-g128|-channel] [-rtn|-search], lut2|3|4|6|8 [-r4|-r8|-r16|-r32]"
+    "keep, fp16, int4 or int8 [-asym] [-g16|-g32|-g64|-g128|-channel] [-rtn|-search|-gptq], "
+    "lut2|3|4|6|8 [-r4|-r8|-r16|-r32] [-kmeans|-gptq]"
 )
 
-_INTEGER = re.compile(r"int([48])(-asym)?(?:-g(16|32|64|128)|(-channel))?(?:-(rtn|search))?")
-_TABLE = re.compile(r"lut([23468])(?:-r(4|8|16|32))?")
+_INTEGER = re.compile(r"int([48])(-asym)?(?:-g(16|32|64|128)|(-channel))?(?:-(rtn|search|gptq))?")
+_TABLE = re.compile(r"lut([23468])(?:-r(4|8|16|32))?(?:-(kmeans|gptq))?")
 
-Method = Literal["rtn", "search", "kept"]
+Method = Literal["rtn", "search", "gptq", "kept"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Scheme:
         asymmetric: each scale has an offset; codes are unsigned then (integers, and tables with scales).
         group: values along the input that share a scale; None is one scale for each output channel (integers only).
         rows: output channels that share a table; None is one table for the tensor (tables only).
-        method: round to nearest with scales that use the whole range of codes, scales found by search, or codes and
-            scales of the checkpoint (integers only).
+        method: round to nearest with scales that use the whole range of codes (of tables: to the nearest value),
+            scales found by search, rounding in view of what enters the matrix, or codes and scales of the checkpoint.
     """
 
     kind: Literal["fp16", "int", "lut", "keep"]
@@ -62,7 +64,7 @@ class Scheme:
         if self.kind == "lut" and self.group:  # codes that are kept; no text asks for it
             return f"lut{self.bits}{'-asym' if self.asymmetric else ''}-g{self.group}-{self.method}"
         if self.kind == "lut":
-            return f"lut{self.bits}" + (f"-r{self.rows}" if self.rows else "")
+            return f"lut{self.bits}" + (f"-r{self.rows}" if self.rows else "") + _suffix(self.method)
         spread = f"-g{self.group}" if self.group else "-channel"
         return f"int{self.bits}{'-asym' if self.asymmetric else ''}{spread}-{self.method}"
 
@@ -72,9 +74,7 @@ class Scheme:
         if self.kind != "int":
             return str(self)
         spread = "" if self.group else "-channel"
-        return (
-            f"int{self.bits}{'-asym' if self.asymmetric else ''}{spread}{'-search' if self.method == 'search' else ''}"
-        )
+        return f"int{self.bits}{'-asym' if self.asymmetric else ''}{spread}{_suffix(self.method)}"
 
     def fitted(self, shape: tuple[int, ...]) -> Scheme:
         """What a tensor of this shape takes instead, or this very scheme where it fits.
@@ -94,6 +94,10 @@ class Scheme:
         return self
 
 
+def _suffix(method: Method) -> str:
+    return f"-{method}" if method in ("search", "gptq") else ""
+
+
 def choose_group(width: int, wanted: int) -> int:
     """The largest group size of at most `wanted` that divides `width`; `width` (per channel) when none does."""
     return next((g for g in reversed(GROUP_SIZES) if g <= wanted and width % g == 0), width)
@@ -105,7 +109,7 @@ def parse_scheme(text: str, group_size: int = 32, method: Method = "rtn") -> Sch
     Args:
         text: as the grammar has it.
         group_size: the group of an integer scheme that names none.
-        method: how an integer scheme that does not say so chooses its scales.
+        method: how a scheme that does not say so chooses scales and codes; tables know gptq alone.
 
     Raises:
         ValueError: no such scheme.
@@ -113,9 +117,10 @@ def parse_scheme(text: str, group_size: int = 32, method: Method = "rtn") -> Sch
     if text in ("fp16", "keep"):
         return Scheme("fp16" if text == "fp16" else "keep")
     if found := _TABLE.fullmatch(text):
-        return Scheme("lut", int(found[1]), rows=int(found[2]) if found[2] else None)
+        how: Method = "gptq" if (found[3] or method) == "gptq" else "rtn"
+        return Scheme("lut", int(found[1]), rows=int(found[2]) if found[2] else None, method=how)
     if found := _INTEGER.fullmatch(text):
         bits, group = int(found[1]), None if found[4] else int(found[3] or group_size)
-        methods: dict[str | None, Method] = {"search": "search", "rtn": "rtn", None: method}
+        methods: dict[str | None, Method] = {"search": "search", "rtn": "rtn", "gptq": "gptq", None: method}
         return Scheme("int", bits, bool(found[2]), group, method=methods[found[5]])
     raise ValueError(f"{text!r} is not a scheme")

@@ -28,20 +28,21 @@ _WORTH = np.float32(1 - 1e-4)  # a gain below what float32 sums are sure of is n
 _LARGEST = np.float32(65504)  # of fp16
 
 
-def searched_grid(blocks: Blocks, grid: Grid, importance: Floats | None) -> Grid:
+def searched_grid(blocks: Blocks, grid: Grid, importance: Floats | None, factors: tuple[float, ...] = _FACTORS) -> Grid:
     """The grid with better scales where there are any; offsets stay.
 
     Args:
         blocks: the values.
         grid: that of rounding to nearest.
         importance: weight of each value's squared error, in a shape that broadcasts to the values; None is 1.
+        factors: what is tried, of the scale that uses all codes.
     """
     values, axis = blocks
     codes, products = np.empty_like(values), np.empty_like(values)
     weighted = values if importance is None else values * importance
     start = _finest(blocks, grid)
     most, best = np.zeros_like(start), start
-    for factor in _FACTORS:
+    for factor in factors:
         round_to(grid._replace(scale=start * np.float32(factor)), values, codes)
         cross = np.multiply(weighted, codes, out=products).sum(axis=axis, keepdims=True)
         square = _weigh(np.multiply(codes, codes, out=products), importance).sum(axis=axis, keepdims=True)

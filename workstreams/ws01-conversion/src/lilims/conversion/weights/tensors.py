@@ -27,7 +27,7 @@ from ..spec import DecoderSpec, TensorSource
 from ..stored import Stored
 from .streaming import Piece, Tensor
 
-__all__ = ["HEAD_ROWS", "PIECE", "check_checkpoint", "padded", "pieces", "stored_shape"]
+__all__ = ["HEAD_ROWS", "PIECE", "check_checkpoint", "padded", "pieces", "stored_shape", "whole"]
 
 HEAD_ROWS = 64  # odd last dimensions of logits come back garbled on some units
 PIECE = 1 << 19  # elements of a piece
@@ -182,34 +182,45 @@ class _Reader:
         return np.ascontiguousarray(values)
 
 
+def _reader(given: Source, plan: Plan, role: str, shape: tuple[int, ...]) -> _Reader:
+    source, name, factor = given.architecture.source(role), given.names[role], factors(given.spec).get(role, 1.0)
+    target = padded(role, shape, plan.multiple_of(role))
+    return _Reader(given.checkpoint, name, source, _rows(given.spec, source, role), target, factor)
+
+
+def whole(given: Source, plan: Plan, role: str) -> NDArray[np.float32]:
+    """A tensor in the shape in which it is stored, before it is quantised."""
+    reader = _reader(given, plan, role, dict(given.spec.roles_of_layer(role))[role])
+    return reader(0, reader.target[0])
+
+
 def pieces(given: Source, plan: Plan, *, skip: Container[str] = ()) -> Iterator[Piece]:
     """Every tensor of a checkpoint but those to skip, cut into runs of rows that one thread reads and quantises.
 
     A tensor stays whole where one table serves all of it, or where its rows are columns in the file.
     """
-    scaled = factors(given.spec)
     for role, shape in given.spec.roles():
         if role in skip:
             continue
-        source, name = given.architecture.source(role), given.names[role]
-        target = padded(role, shape, plan.multiple_of(role))
-        wanted = plan.scheme_of(role)
+        reader = _reader(given, plan, role, shape)
+        target, wanted = reader.target, plan.scheme_of(role)
         taken = wanted.fitted(target)
-        reader = _Reader(given.checkpoint, name, source, _rows(given.spec, source, role), target, scaled.get(role, 1.0))
         width = prod(target[1:])
         step = max(_ROWS, PIECE // width // _ROWS * _ROWS)
-        if source.transpose or (taken.kind == "lut" and taken.rows is None):
+        if reader.source.transpose or (taken.kind == "lut" and taken.rows is None):
             step = target[0]
         tensor = Tensor(role, target, fell_back=taken != wanted)
-        kept = plan.kept.get(role)
-        importance = plan.importance_of(role, target[-1])
+        kept, importance = plan.kept.get(role), plan.importance_of(role, target[-1])
+        if role in plan.made:
+            yield Piece(tensor, prod(target), partial(plan.made.__getitem__, role))
+            continue
         for first in range(0, target[0], step):
             last = min(first + step, target[0])
             if kept is not None:
                 yield Piece(tensor, (last - first) * width, partial(_make_kept, reader, kept, first, last))
                 continue
             make = partial(
-                _make, reader, first, last, partial(quantize, scheme=taken, name=name, importance=importance)
+                _make, reader, first, last, partial(quantize, scheme=taken, name=reader.name, importance=importance)
             )
             yield Piece(tensor, (last - first) * width, make)
 
