@@ -34,6 +34,7 @@ from .gguf import is_gguf
 from .policy.plan import GGUFForms, Plan, make_plan, read_wishes
 from .policy.profiles import ProfileName
 from .prepare import Prepared, prepare
+from .reading import RECIPE, Origin, Proved, in_view_of, read_reading
 from .shapes import GraphOptions, plan_shapes
 from .sources.hub import hub_name, local
 from .spec import DecoderSpec
@@ -51,11 +52,12 @@ _OWN = (m.FILE_NAME, "model.mlpackage")  # either marks a model folder
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion made: the folder, its manifest, seconds by phase."""
+    """What a conversion made: the folder, its manifest, seconds by phase, and what came of a budget."""
 
     folder: Path
     manifest: m.Manifest
     seconds: dict[str, float]
+    budget: Proved | None = None
 
 
 def convert(
@@ -70,6 +72,10 @@ def convert(
     imatrix: str | Path | None = None,
     calibrate: str | None = None,
     calibration_tokens: int | None = None,
+    budget: str | None = None,
+    max_bpw: float | None = None,
+    heldout: str | None = None,
+    dask: str | None = None,
     context: int | None = None,
     name: str | None = None,
     attention: AttentionForm = "sdpa",
@@ -97,6 +103,11 @@ def convert(
         calibrate: a text in view of which matrices are quantised: `builtin`, one of `lilims data`, a file, or `self`,
             which the model writes itself. Schemes that do not say otherwise are rounded by gptq then.
         calibration_tokens: how many of it are taken; default is 16,384, or all that there are.
+        budget: what may be lost on held-out text, `ppl<=3%` or `kl<=0.05`: schemes are chosen so that it holds at the
+            fewest bits that are found. They stand in the folder's recipe.yaml. Without `calibrate` the text is `self`.
+        max_bpw: bits per weight of the whole model, at most.
+        heldout: the text on which the budget has to hold; default is every fourth window of `calibrate`.
+        dask: a Dask scheduler's address, `tcp://host:port`, whose workers measure groups for the budget.
         context: tokens that the KV cache holds; default is the smaller of the model's own limit and 8192.
         name: the model's name; default is the source folder's.
         attention: the iOS 18 op, or matmul, softmax, matmul.
@@ -114,7 +125,8 @@ def convert(
         UsageError: an option has a value that does not exist, or the context exceeds the model's positions.
         CheckpointError, UnsupportedModelError: the source is damaged, or not of a supported family.
         TokenizerError: the tokenizer is damaged, or has ids that the model has not.
-        QuantizationError: a tensor cannot take the scheme, or no `fp16_scale` keeps fp16 from overflowing.
+        QuantizationError: a tensor cannot take the scheme, no `fp16_scale` keeps fp16 from overflowing, or the budget
+            cannot be met.
         StorageError: the output exists (OutputExistsError), cannot be written, or finds no room on the disk.
         ModelNotFoundError: the hub has no such model, or cannot be reached.
         MissingDependencyError: coremltools is not installed (there is none for Windows), or what the source needs.
@@ -123,10 +135,11 @@ def convert(
         raise UsageError(f"--jobs must be 1 to {MOST_JOBS}, not {jobs}")
     scale, out = read_scale(fp16_scale), Path(out)
     model_name = _name(source, name)
+    reading = read_reading(calibrate, calibration_tokens, budget, max_bpw, heldout, dask, recipe or quantize)
     source, hub = local(source)
     wishes = read_wishes(
         quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source), forms=gguf_forms,
-        calibrated=_calibrated(calibrate, calibration_tokens),
+        calibrated=reading is not None,
     )  # fmt: skip
     require_coremltools()
     given = prepare(source, adapters=[Path(folder) for folder in adapters], hub=hub)
@@ -139,15 +152,17 @@ def convert(
         schemes: dict[str, Any] = {"quantize": quantize, "group_size": group_size, "recipe": recipe, "imatrix": imatrix}
         trial: Callable[..., object] = partial_of(
             convert, source, adapters=adapters, profile=profile, context=min(context, _MEASURED), attention=attention,
-            jobs=jobs, gguf_forms=gguf_forms, **({"quantize": "fp16"} if calibrate else schemes),
+            jobs=jobs, gguf_forms=gguf_forms, **({"quantize": "fp16"} if reading else schemes),
         )  # fmt: skip
         scale = choose_scale(lambda folder, factor: trial(folder, fp16_scale=factor), out)
     if scale != "off":
         given = _rescaled(given, plan, scale)
         spec = given.spec
-    if calibrate is not None:
+    budgeted = None
+    if reading is not None:
         raw = partial_of(convert, source, adapters=adapters, quantize="fp16", context=context, jobs=jobs)
-        plan = _in_view_of(calibrate, calibration_tokens, given, plan, context, raw, jobs)
+        origin = Origin(source, tuple(Path(folder) for folder in adapters))
+        plan, budgeted = in_view_of(reading, origin, given, plan, context, raw, jobs or default_jobs())
     with ExitStack() as stack:
         kept = _kept(stack, out, given, plan) if resume else None
         if kept is None:
@@ -167,6 +182,8 @@ def convert(
                 shutil.copyfile(path, copy)  # links, as in the hub's cache, become files
             if hashed is not None:
                 hashed.join()
+            if budgeted is not None:
+                (folder / RECIPE).write_text(budgeted.found.recipe, "utf-8")
             manifest = manifest_of(
                 checkpoint, spec, plan, written.shapes, written.schemes, model_name, given.tokens, folder,
                 written.embedding,
@@ -174,7 +191,7 @@ def convert(
             m.write_manifest(folder, manifest)
         seconds = {**written.seconds, "hash and sync": time.perf_counter() - begun - sum(written.seconds.values())}
     emit("convert.done", name=model_name, seconds=seconds)
-    return Conversion(out, manifest, seconds)
+    return Conversion(out, manifest, seconds, budgeted.proved(out) if budgeted else None)
 
 
 def _rescaled(given: Prepared, plan: Plan, scale: float) -> Prepared:
@@ -186,30 +203,6 @@ def _rescaled(given: Prepared, plan: Plan, scale: float) -> Prepared:
             hint="add --quantize int4, or so; or leave --fp16-scale out",
         )
     return found
-
-
-def _calibrated(text: str | None, tokens: int | None) -> bool:
-    if text is None and tokens is not None:
-        raise UsageError("--calibration-tokens says how much of a text is taken", hint="name it with --calibrate")
-    return text is not None
-
-
-def _in_view_of(
-    text: str,
-    tokens: int | None,
-    given: Prepared,
-    plan: Plan,
-    context: int,
-    convert_as_it_is: Callable[[Path], object],
-    jobs: int | None,
-) -> Plan:
-    """The plan with its matrices, quantised in view of a text."""
-    from .calibration import TOKENS, calibrate, calibration_windows
-
-    windows = calibration_windows(text, given, context, tokens or TOKENS, convert_as_it_is)
-    found = calibrate(given, plan, windows, context, threads=jobs)
-    record = m.Calibration(text=windows.text, sha256=windows.sha256, tokens=windows.tokens)
-    return replace(plan, made=found.made, calibration=record)
 
 
 def _kept(stack: ExitStack, out: Path, given: Prepared, plan: Plan) -> Partial:

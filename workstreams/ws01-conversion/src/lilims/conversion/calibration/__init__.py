@@ -6,6 +6,6 @@
 from __future__ import annotations
 
 from .calibrate import Calibration, calibrate
-from .text import SELF, TOKENS, Windows, calibration_windows
+from .text import SELF, TOKENS, Windows, calibration_windows, held_out
 
-__all__ = ["SELF", "TOKENS", "Calibration", "Windows", "calibrate", "calibration_windows"]
+__all__ = ["SELF", "TOKENS", "Calibration", "Windows", "calibrate", "calibration_windows", "held_out"]

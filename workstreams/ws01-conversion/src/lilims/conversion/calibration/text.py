@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,13 @@ from lilims.core.events import emit
 from ..evaluation.texts import read_text
 from ..prepare import Prepared
 
-__all__ = ["SELF", "TOKENS", "Windows", "calibration_windows"]
+__all__ = ["SELF", "TOKENS", "Windows", "calibration_windows", "held_out"]
 
 SELF = "self"
 TOKENS = 16_384  # if nobody says
 _SIZE = 512  # tokens of a window, at most
 _LEAST = 16
+_SHARE = 4  # one window of so many is held out
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,21 @@ class Windows:
     def sha256(self) -> str:
         """Of the ids."""
         return hashlib.sha256(np.asarray(self.ids, "<i8").tobytes() + str(self.size).encode()).hexdigest()
+
+
+def held_out(windows: Windows) -> tuple[Windows, Windows]:
+    """Three quarters to calibrate on, and every fourth window, which is not seen by that.
+
+    Raises:
+        UsageError: there are fewer than four.
+    """
+    if len(windows.ids) < _SHARE:
+        raise UsageError(
+            f"{windows.text!r} fills {len(windows.ids)} windows of {windows.size} tokens, too few to hold one out",
+            hint="a longer text, or --heldout with another one",
+        )
+    rest = tuple(ids for index, ids in enumerate(windows.ids) if (index + 1) % _SHARE)
+    return replace(windows, ids=rest), replace(windows, ids=windows.ids[_SHARE - 1 :: _SHARE])
 
 
 def calibration_windows(

@@ -15,7 +15,7 @@ import click
 from lilims.core import cli
 from lilims.core.console import bytes_text, console
 
-from . import convert_codes
+from . import convert_codes, convert_reading
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -55,6 +55,12 @@ _EPILOG = "Example: lilims convert ./TinyStories-1M -o tiny --quantize int8"
     help="Round in view of a text: builtin, a file, or self, which the model writes.",
 )
 @click.option("--calibration-tokens", type=int, metavar="N", help="Tokens of it that are taken [default: 16384].")
+@click.option(
+    "--budget", metavar="GOAL", help='What may be lost on held-out text, "ppl<=3%": schemes are chosen by it.'
+)
+@click.option("--max-bpw", type=float, metavar="N", help="With --budget: bits per weight of the whole model, at most.")
+@click.option("--heldout", metavar="TEXT", help="Where the budget has to hold [default: a quarter of --calibrate].")
+@click.option("--dask", metavar="ADDRESS", help="Dask scheduler whose workers measure for --budget (tcp://host:port).")
 @click.option(
     "--gguf-forms",
     type=click.Choice(["safe", "compact"]),
@@ -165,9 +171,8 @@ def _convert(source: Path, output: Path, options: Mapping[str, Any]) -> None:
         def show(event: Event) -> None:
             nonlocal whole
             fields = event.fields
-            if event.name in ("calibrate.text", "calibrate.unit"):
-                what = "writing a text" if event.name == "calibrate.text" else f"calibrated {fields['unit']}"
-                advance(0.0, f"{what}, {fields['done']} of {fields['total']}")
+            if words := convert_reading.progress(event):
+                advance(0.0, words)
             if event.name == "convert.start":
                 whole = fields["bytes"]
             if event.name == "convert.tensor":
@@ -216,6 +221,7 @@ def _as_dict(done: Conversion) -> dict[str, Any]:
         "architecture": manifest.architecture.model_dump(),
         "quantization": manifest.quantization.model_dump(exclude={"tensors"}),
         **({"sources": convert_codes.as_list(manifest)} if manifest.source.kind == "gguf" else {}),
+        **convert_reading.as_dict(done),
         "context": manifest.context,
         "bytes": _bytes(manifest),
         "seconds": {phase: round(seconds, 3) for phase, seconds in done.seconds.items()},
@@ -239,5 +245,6 @@ def _draw(out: RichConsole, done: Conversion) -> None:
         out.print(f"  embedding: {manifest.embedding.file}, {manifest.embedding.codes}")
     if manifest.source.kind == "gguf":
         convert_codes.draw(out, manifest)
+    convert_reading.draw(out, done)
     out.print(f"  {phases}", style="dim")
     out.print(f'  next: lilims run {done.folder} "Once upon a time"', style="dim")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 # Options that change nothing of what is planned.
-_OF_THE_OUTPUT = ("name", "resume", "force", "fp16_scale", "calibration_tokens")
+_OF_THE_OUTPUT = ("name", "resume", "force", "fp16_scale", "calibration_tokens", "max_bpw", "heldout", "dask")
 
 
 def show(source: Path, options: Mapping[str, Any]) -> None:
