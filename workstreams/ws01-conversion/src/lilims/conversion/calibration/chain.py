@@ -17,16 +17,29 @@ from dataclasses import dataclass
 from ..policy.plan import Plan
 from ..prepare import Prepared
 from ..quantize import Scheme, quantize
-from ..quantize.compensated import quantize_compensated
+from ..quantize.compensated import SWEEPS, quantize_compensated
 from ..stored import Stored
 from ..weights.tensors import whole
 from .moments import Moments
 from .opened import Floats, Opened, OpenedModel
 
-__all__ = ["Chain", "Unit"]
+__all__ = ["Chain", "Knobs", "Unit"]
 
 Unit = dict[str, Stored]
 _LOOKED_UP = 0.3  # a tied table's rows are also looked up, where every error counts alike: added to its mean moment
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Parts of the method that can be left out, to see what they are worth.
+
+    Attributes:
+        compensate: round towards what makes up for earlier errors, not towards the matrix as it is.
+        sweeps: of single codes and scales behind the rounding.
+    """
+
+    compensate: bool = True
+    sweeps: int = SWEEPS
 
 
 @dataclass
@@ -40,6 +53,7 @@ class Chain:
 
     opened: OpenedModel
     windows: Sequence[Sequence[int]]
+    knobs: Knobs = Knobs()
 
     def __post_init__(self) -> None:
         self.exact: list[Floats] = []
@@ -81,6 +95,14 @@ class Chain:
         self.exact = [rows for rows, _ in passed]
         self._ship(opened, made)
         return made
+
+    def all(self) -> Unit:
+        """Every matrix, all in memory."""
+        made = dict(self.embedding())
+        self.begin(made)
+        for index in range(len(self._given.spec.layers)):
+            made |= self.layer(index)
+        return made | self.head()
 
     def head(self) -> Unit:
         """The head, where it is not the embedding."""
@@ -137,4 +159,5 @@ class Chain:
         if moments is None or taken.method != "gptq":
             importance = None if moments is None else moments.hessian.diagonal().copy()
             return {role: quantize(values, taken, name=name, importance=importance)}
-        return {role: quantize_compensated(moments.target(values), taken, moments.hessian)}
+        target = moments.target(values) if self.knobs.compensate else values
+        return {role: quantize_compensated(target, taken, moments.hessian, sweeps=self.knobs.sweeps)}

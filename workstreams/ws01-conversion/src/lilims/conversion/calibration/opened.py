@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Floats", "Opened", "OpenedModel", "Seen"]
 
+_WORTH = 512  # wide enough that a second thread of an op is worth waking
+
 Floats = NDArray[np.float32]
 Seen = dict[str, Floats]
 
@@ -100,11 +102,12 @@ class OpenedModel:
         plan: for the shapes in which tensors are stored.
         tokens: S of every run: each begins a text.
         context: of the package, by which some rotary tables are scaled.
-        threads: of an op; None is one a core.
+        threads: of an op; None is one a core. A small model takes one.
     """
 
     def __init__(self, given: Prepared, plan: Plan, tokens: int, context: int, threads: int | None = None) -> None:
-        self.given, self.plan, self.tokens, self._context, self._threads = given, plan, tokens, context, threads
+        self.given, self.plan, self.tokens, self._context = given, plan, tokens, context
+        self._threads = 1 if given.spec.hidden_size < _WORTH else threads
         self._stages: dict[str, dict[str, list[str]]] = {}  # of what was written already
         self._folder = tempfile.TemporaryDirectory(prefix="lilims-opened-")
 

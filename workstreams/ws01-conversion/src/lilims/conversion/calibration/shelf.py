@@ -119,7 +119,7 @@ def shelf_for(key: str, needed: int, limit: int = LIMIT) -> Shelf:
     """The shelf of a calibration; those that were used longest ago go where it would not fit."""
     root = cache_dir() / "calibration"
     shelf = Shelf(root / key)
-    others = [folder for folder in root.iterdir() if folder != shelf.folder] if root.is_dir() else []
+    others = [folder for folder in root.glob("?" * len(key)) if folder != shelf.folder]
     held = {folder: directory_size(folder) for folder in others if folder.is_dir() and not folder.is_symlink()}
     for folder in sorted(held, key=lambda folder: folder.stat().st_mtime):
         if sum(held.values()) + needed <= limit:

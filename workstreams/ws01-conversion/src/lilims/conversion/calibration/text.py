@@ -5,7 +5,10 @@ Knows texts and tokenizers. Must not know what is done with the windows.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,8 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lilims.core import version
 from lilims.core.errors import TokenizerError, UsageError
 from lilims.core.events import emit
+from lilims.core.files import write_atomic
+from lilims.core.paths import cache_dir
 
 from ..evaluation.texts import read_text
 from ..prepare import Prepared
@@ -25,6 +31,7 @@ SELF = "self"
 TOKENS = 16_384  # if nobody says
 _SIZE = 512  # tokens of a window, at most
 _LEAST = 16
+_SEED = 1_000_000  # far from the seeds of texts to measure on
 _SHARE = 4  # one window of so many is held out
 
 
@@ -111,10 +118,15 @@ def calibration_windows(
 
 
 def _written(given: Prepared, size: int, count: int, convert: Callable[[Path], object]) -> tuple[tuple[int, ...], ...]:
-    """What the model says of itself: drawn from its own distribution, behind its BOS."""
+    """What the model writes: drawn from its own distribution, behind its BOS. It is kept in the cache folder."""
     from lilims.runtime import load
 
     first = given.tokens.bos if given.tokens.bos is not None else (given.tokens.eos or [0])[0]
+    path = _kept(given, size, count, first)
+    with contextlib.suppress(OSError, ValueError):
+        kept = np.load(path, allow_pickle=False)
+        if kept.shape == (count, size) and kept.min() >= 0 and kept.max() < given.spec.vocab_size:
+            return tuple(tuple(map(int, row)) for row in kept)
     found = []
     with tempfile.TemporaryDirectory(prefix="lilims-self-") as name:
         folder = Path(name) / "model"
@@ -122,8 +134,17 @@ def _written(given: Prepared, size: int, count: int, convert: Callable[[Path], o
         model = load(folder, executor="portable")
         for index in range(count):
             drawn = model.generate(
-                [first], max_tokens=size - 1, ignore_eos=True, temperature=1.0, top_k=0, top_p=1.0, seed=index
+                [first], max_tokens=size - 1, ignore_eos=True, temperature=1.0, top_k=0, top_p=1.0, seed=_SEED + index
             )
             found.append((first, *(token.id for token in drawn)))
             emit("calibrate.text", done=index + 1, total=count)
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(found, "<i8"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, buffer.getvalue())
     return tuple(found)
+
+
+def _kept(given: Prepared, size: int, count: int, first: int) -> Path:
+    what = [given.checkpoint.sha256, given.spec.stream_scale, size, count, first, version()]
+    return cache_dir() / "calibration" / "texts" / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()}.npy"

@@ -1,0 +1,191 @@
+"""Calibrated conversions: better, the same each time, and never begun anew."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lilims.conversion import convert
+from lilims.conversion.evaluation.measure import evaluate_ids
+from lilims.conversion.evaluation.sources import PackageSpec
+from lilims.core.errors import InputError, LilimsError, TokenizerError, UsageError
+from lilims.core.events import Event, listening
+from lilims.core.paths import cache_dir
+from lilims.core.testing import test_data
+
+SCHEMES = ("int4", "int4-asym", "int4-channel", "lut4-r8")
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Nothing is calibrated already."""
+    from lilims.core.settings import settings
+
+    monkeypatch.setenv("LILIMS_HOME", str(tmp_path / "home"))
+    settings.cache_clear()
+    yield tmp_path / "home"
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stories260K writes: most of it to calibrate on, and a rest."""
+    path = tmp_path_factory.mktemp("text") / "story.txt"
+    with np.load(Path(__file__).parents[1] / "references" / "stories260K_sampled.npz") as file:
+        ids = file["ids"]
+    from lilims.tokenizer import Tokenizer
+
+    path.write_text(Tokenizer.load(test_data("models/stories260K")).decode(ids[:8].ravel().tolist()), "utf-8")
+    return path
+
+
+def held_out() -> list[int]:
+    with np.load(Path(__file__).parents[1] / "references" / "stories260K_sampled.npz") as file:
+        ids: list[int] = file["ids"][20:24].ravel().tolist()
+    return ids
+
+
+def weights(folder: Path) -> str:
+    return hashlib.sha256(next(folder.rglob("weight.bin")).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_divergence_falls(scheme: str, story: Path, tmp_path: Path) -> None:
+    source = test_data("models/stories260K")
+    convert(source, tmp_path / "fp16", quantize="fp16")
+    options: dict[str, Any] = {"calibrate": str(story), "calibration_tokens": 2048}
+    found = []
+    for name, more in (("plain", {}), ("calibrated", options)):
+        made = convert(source, tmp_path / name, quantize=scheme, **more)
+        spec = PackageSpec(made.folder)
+        measured = evaluate_ids(spec, held_out(), reference=PackageSpec(tmp_path / "fp16"), context=256, jobs=1)
+        assert measured.summary.comparison is not None
+        found.append(measured.summary.comparison.divergence.value)
+    assert found[1] < 0.6 * found[0], found
+    about = made.manifest.quantization
+    assert about.scheme == f"{scheme}-gptq"
+    assert about.calibration is not None
+    assert (about.calibration.text, about.calibration.tokens) == ("story.txt", 2048)
+
+
+class Enough(Exception):
+    """Work is interrupted."""
+
+
+def calibrated(out: Path, story: Path, *, stop: str | None = None, tokens: int = 1024) -> list[tuple[str, bool]]:
+    """The units that were made, and whether they were there."""
+    units: list[tuple[str, bool]] = []
+
+    def hear(event: Event) -> None:
+        if event.name == "calibrate.unit":
+            units.append((event.fields["unit"], event.fields["kept"]))
+            if event.fields["unit"] == stop:
+                raise Enough
+
+    with listening(hear):
+        convert(
+            test_data("models/stories260K"), out, calibrate=str(story), calibration_tokens=tokens, force=True, jobs=1
+        )
+    return units
+
+
+def test_an_interrupted_calibration_goes_on(story: Path, tmp_path: Path, own_home: Path) -> None:
+    with pytest.raises(Enough):
+        calibrated(tmp_path / "m", story, stop="layer-1")
+    assert not (tmp_path / "m").exists()
+    units = calibrated(tmp_path / "m", story)
+    assert [kept for _, kept in units] == [True, True, True, False, False, False, False]
+    assert [kept for _, kept in calibrated(tmp_path / "again", story)] == [True] * 7
+    (folder,) = (own_home / "cache" / "calibration").iterdir()
+    assert not (folder / "streams.npz").exists()
+    for path in folder.iterdir():
+        path.unlink()
+    assert not any(kept for _, kept in calibrated(tmp_path / "anew", story))
+    assert weights(tmp_path / "m") == weights(tmp_path / "again") == weights(tmp_path / "anew")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "streams lost", "a unit lost"])
+def test_damaged_work_is_done_again(damage: str, story: Path, tmp_path: Path, own_home: Path) -> None:
+    calibrated(tmp_path / "whole", story)
+    (folder,) = (own_home / "cache" / "calibration").iterdir()
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(Enough):
+        calibrated(tmp_path / "m", story, stop="layer-2")
+    unit = folder / "layer-1.npz"
+    raw = bytearray(unit.read_bytes())
+    if damage == "cut":
+        unit.write_bytes(raw[: len(raw) // 2])
+    if damage == "flipped":
+        raw[len(raw) // 2] ^= 255
+        unit.write_bytes(raw)
+    if damage == "streams lost":
+        (folder / "streams.npz").unlink()
+    if damage == "a unit lost":
+        unit.unlink()
+    calibrated(tmp_path / "m", story)
+    assert weights(tmp_path / "m") == weights(tmp_path / "whole")
+
+
+def test_the_models_own_text(tmp_path: Path, own_home: Path) -> None:
+    source = test_data("models/stories260K")
+    heard = []
+    for name in ("one", "two"):
+        texts: list[Event] = []
+        with listening(lambda event, texts=texts: texts.append(event) if event.name == "calibrate.text" else None):
+            made = convert(source, tmp_path / name, calibrate="self", calibration_tokens=300, context=64)
+        heard.append(len(texts))
+        assert made.manifest.quantization.calibration is not None
+        assert made.manifest.quantization.calibration.tokens == 4 * 64
+    assert heard == [4, 0]  # kept
+    assert weights(tmp_path / "one") == weights(tmp_path / "two")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "qwen3_moe", "gpt_neox"])
+def test_other_families(name: str, checkpoint_of: Callable[[str], Path], tmp_path: Path) -> None:
+    plain = convert(checkpoint_of(name), tmp_path / "plain", quantize="int4")
+    made = convert(checkpoint_of(name), tmp_path / "m", quantize="int4", calibrate="self", calibration_tokens=128)
+    assert {role: t.scheme for role, t in made.manifest.quantization.tensors.items()} == {
+        role: t.scheme for role, t in plain.manifest.quantization.tensors.items()
+    }
+    assert weights(made.folder) != weights(plain.folder)
+
+
+def refused(tmp_path: Path, error: type[LilimsError], match: str, **options: Any) -> None:
+    source = options.pop("source", None) or test_data("models/stories260K")
+    with pytest.raises(error, match=match):
+        convert(source, tmp_path / "m", **options)
+    assert not (tmp_path / "m").exists()
+
+
+def test_what_does_not_do(tmp_path: Path, checkpoint_of: Callable[[str], Path]) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("Once upon a time", "utf-8")
+    binary = tmp_path / "binary.txt"
+    binary.write_bytes(b"Once \xff upon")
+    refused(tmp_path, UsageError, "the text 'short.txt' has 5 tokens, a window 512", calibrate=str(short))
+    refused(tmp_path, InputError, r"not UTF-8 \(byte 5\)", calibrate=str(binary))
+    refused(tmp_path, InputError, "no text 'nosuch'", calibrate="nosuch")
+    refused(tmp_path, UsageError, "windows of 8 tokens says nothing", calibrate=str(short), calibration_tokens=8)
+    refused(tmp_path, UsageError, "says how much of a text is taken", calibration_tokens=100)
+    refused(tmp_path, UsageError, "-gptq takes a text", quantize="int4-gptq")
+    refused(tmp_path, UsageError, "measures what --imatrix says", calibrate="self", imatrix=tmp_path / "x.gguf")
+    bare = checkpoint_of("llama")
+    refused(tmp_path, TokenizerError, "has no tokenizer", source=bare, calibrate=str(short), calibration_tokens=16)
+
+
+def test_the_cache_keeps_to_its_limit(own_home: Path) -> None:
+    from lilims.conversion.calibration.shelf import shelf_for
+    from lilims.conversion.stored import Dense
+
+    for key in ("a" * 64, "b" * 64):
+        shelf_for(key, 0).write("layer-0", {"x": Dense(np.zeros(1000, np.float16))})
+    shelf = shelf_for("c" * 64, 1000, limit=4000)
+    assert sorted(path.name[0] for path in (cache_dir() / "calibration").iterdir()) == ["b"]
+    shelf.write("head", {})
+    assert shelf.read("head") == {}
