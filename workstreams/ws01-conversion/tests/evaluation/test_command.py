@@ -121,6 +121,9 @@ def test_a_folder_that_cannot_be_written_costs_a_note(
         (("--also", "x"), 2, "--also goes with --report"),
         (("--report", "nowhere/r.html"), 1, "there is no such folder"),
         (("--jobs", "0"), 2, "--jobs"),
+        (("--dask", "tcp://127.0.0.1:1"), 2, "--jobs takes processes of this machine, --dask those of a cluster"),
+        (("--limit", "3"), 2, "--limit does not go with --text"),
+        (("--tasks", "arc_easy"), 2, "does not go with --tasks"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -130,6 +133,31 @@ def test_options_that_make_no_sense(
         pytest.importorskip("matplotlib")
     found, out, err = lilims("eval", model, *COMMON, *options)
     assert (found, out) == (code, "") and message in err
+
+
+def test_neither_text_nor_tasks(lilims: Run, model: Path) -> None:
+    code, out, err = lilims("eval", model)
+    assert (code, out) == (2, "") and "name a text with --text, or tasks with --tasks" in err
+
+
+def test_tasks_are_shown(lilims: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lilims.conversion.evaluation import tasks
+
+    figures = [tasks.Figure("one", "acc", "none", 0.5, 0.125, 5, 16, "1.0")]
+    asked: list[Any] = []
+
+    def run(*arguments: Any, **options: Any) -> tasks.TaskResults:
+        asked.append((arguments, options))
+        return tasks.TaskResults("tiny", "0" * 64, figures, "0.4.13", options["limit"])
+
+    monkeypatch.setattr(tasks, "run_tasks", run)
+    code, out, err = lilims("eval", model, "--tasks", "one, two,", "--limit", 16, "--num-fewshot", 5, "--threads", 2)
+    assert (code, err) == (0, "") and "0.5000 ± 0.1250" in out and "not a benchmark" in out
+    options = {"limit": 16, "num_fewshot": 5, "task_path": None, "threads": 2}
+    assert asked == [((str(model), ["one", "two"]), options)]
+    code, out, _ = lilims("eval", model, "--tasks", "one", "--json")
+    value = json.loads(out)
+    assert (code, value["kind"], value["figures"][0]["value"], value["limit"]) == (0, "tasks", 0.5, None)
 
 
 GUIDE = (Path(__file__).parents[4] / "docs" / "quality.md").read_text("utf-8")
@@ -144,7 +172,7 @@ def test_the_guide_has_commands() -> None:
 def test_commands_of_the_guide_parse(line: str) -> None:
     with click.Context(eval.command) as context:
         eval.command.parse_args(context, shlex.split(line)[2:])
-    assert context.params["text"]
+    assert context.params["text"] or context.params["tasks"]
 
 
 def test_data(lilims: Run) -> None:

@@ -78,10 +78,6 @@ class Answers:
         """
         return self._tokenizer.encode(text, special, parse_special=True)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids."""
-        return self._tokenizer.decode(ids)
-
     def continuation(self, context: Sequence[int], tokens: Sequence[int]) -> Answer:
         """How likely `tokens` are behind `context`, of which the beginning is cut where the two are too long.
 
@@ -128,15 +124,14 @@ class Answers:
                 if prompt else "an empty prompt has nothing to go on from",
                 hint="convert with a larger --context",
             )  # fmt: skip
-        session = self._empty()
+        stops = [one for one in until if one]
         generation = self._model.generate(
-            list(prompt[-room:]),
-            session=session,
-            max_tokens=max_tokens,
-            stop=[one for one in until if one],
-            temperature=0.0,
+            list(prompt[-room:]), session=self._empty(), max_tokens=max_tokens, stop=stops, temperature=0.0
         )
-        return generation.text()
+        text = self._tokenizer.decode([token.id for token in generation])  # by itself, as transformers decodes it
+        for one in stops:
+            text = text.split(one, 1)[0]
+        return text
 
     def _behind(self, known: Sequence[int]) -> Session:
         """The session, holding exactly these tokens: as the last question left it, or begun anew."""

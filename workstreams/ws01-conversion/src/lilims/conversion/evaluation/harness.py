@@ -10,7 +10,9 @@ import contextlib
 import io
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +115,11 @@ def evaluate_tasks(
         Exception: whatever lm_eval, a task or the loading of its data raises.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # stdout is the command's
-        manager = TaskManager(include_path=None if folder is None else str(folder))
-        known = set(manager.all_tasks)
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise UsageError(f"there is no task {unknown[0]!r}", hint=_like(unknown[0], known))
+        manager = _manager(folder)
+        if not set(names) <= set(manager.all_tasks):  # perhaps written since
+            _manager.cache_clear()
+            manager = _manager(folder)
+        _check_names(names, manager.all_tasks)
         random.seed(0)  # as lm_eval.simple_evaluate, which also runs git and other programs to describe the machine
         np.random.seed(_SEED)
         loaded = manager.load(list(names))
@@ -135,8 +137,15 @@ def _set_shots(task: Any, wanted: int | None) -> None:
     task.set_fewshot_seed(seed=_SEED)
 
 
-def _like(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
+@lru_cache(maxsize=1)
+def _manager(folder: Path | None) -> Any:
+    """The index of all tasks, which lm_eval reads from thousands of files."""
+    return TaskManager(include_path=None if folder is None else str(folder))
 
-    near = get_close_matches(name, known, 3)
-    return f"perhaps {', '.join(near)}" if near else "`lm-eval ls tasks` lists what there is"
+
+def _check_names(names: Sequence[str], known: Sequence[str]) -> None:
+    unknown = next((name for name in names if name not in set(known)), None)
+    if unknown is not None:
+        near = ", ".join(get_close_matches(unknown, known, 3))
+        hint = f"perhaps {near}" if near else "`lm-eval ls tasks` lists what there is"
+        raise UsageError(f"there is no task {unknown!r}", hint=hint)

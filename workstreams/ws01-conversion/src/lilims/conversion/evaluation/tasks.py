@@ -106,11 +106,13 @@ def run_tasks(
         raise UsageError("there is no such folder of tasks", where=folder)
     where = model_folder(str(model))
     allowed = _network()
-    harness = _harness()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of lm_eval and what it imports, which nobody here can heed
+        harness = _harness()
     loaded = load(where, precision="exact", threads=threads)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of lm_eval and datasets, which nobody here can heed
+            warnings.simplefilter("ignore")
             found = harness.evaluate_tasks(
                 Answers(loaded), tasks, limit=limit, num_fewshot=num_fewshot, folder=folder
             )  # fmt: skip
