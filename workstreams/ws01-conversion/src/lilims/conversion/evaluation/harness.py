@@ -12,7 +12,6 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +114,7 @@ def evaluate_tasks(
         Exception: whatever lm_eval, a task or the loading of its data raises.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # stdout is the command's
-        manager = _manager(folder)
-        if not set(names) <= set(manager.all_tasks):  # perhaps written since
-            _manager.cache_clear()
-            manager = _manager(folder)
+        manager = _manager(names, folder)
         _check_names(names, manager.all_tasks)
         random.seed(0)  # as lm_eval.simple_evaluate, which also runs git and other programs to describe the machine
         np.random.seed(_SEED)
@@ -137,10 +133,15 @@ def _set_shots(task: Any, wanted: int | None) -> None:
     task.set_fewshot_seed(seed=_SEED)
 
 
-@lru_cache(maxsize=1)
-def _manager(folder: Path | None) -> Any:
-    """The index of all tasks, which lm_eval reads from thousands of files."""
-    return TaskManager(include_path=None if folder is None else str(folder))
+def _manager(names: Sequence[str], folder: Path | None) -> Any:
+    """Finds tasks: in the folder, and where that has not all of them (or groups, of any tasks), in lm_eval's index too.
+
+    That index is read from thousands of files, which takes many seconds.
+    """
+    if folder is None:
+        return TaskManager()
+    own = TaskManager(include_path=str(folder), include_defaults=False)
+    return own if set(names) <= set(own.all_subtasks) else TaskManager(include_path=str(folder))
 
 
 def _check_names(names: Sequence[str], known: Sequence[str]) -> None:
