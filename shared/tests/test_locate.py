@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lilims.core.errors import ModelNotFoundError
-from lilims.core.locate import installed, locate
+from lilims.core.errors import ModelNotFoundError, UsageError
+from lilims.core.locate import folders, installed, locate
 
 
 def model(folder: Path) -> Path:
@@ -77,3 +77,56 @@ def test_resolvers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert locate("built-in") == tmp_path / "built-in"
     with pytest.raises(ModelNotFoundError):
         locate("another")
+
+
+def versions(home: Path, *names: str, plain: str | None = None) -> Path:
+    """Folders tiny@VERSION, and `tiny` of the version `plain`."""
+    for name in names:
+        model(home / "models" / f"tiny@{name}")
+    if plain:
+        (model(home / "models" / "tiny") / "manifest.json").write_text(f'{{"version": "{plain}"}}')
+    return home / "models"
+
+
+FOUND = {
+    "tiny": "tiny@1.10.0",  # not by the alphabet, and no pre-release
+    "tiny@": "tiny@1.10.0",
+    "tiny@^1.2": "tiny@1.10.0",
+    "tiny@1.2": "tiny@1.2.1",
+    "tiny@1.3": "tiny",
+    "tiny@2.0.0-rc.1": "tiny@2.0.0-rc.1",
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_versions_side_by_side(home: Path, name: str) -> None:
+    root = versions(home, "1.2.1", "1.10.0", "2.0.0-rc.1", plain="1.3.0")
+    assert locate(name) == root / FOUND[name]
+    assert installed() == ["tiny"]
+    assert [str(version) for _, version, _ in folders("tiny")] == ["1.2.1", "1.3.0", "1.10.0", "2.0.0-rc.1"]
+
+
+def test_a_folder_of_the_same_version_without_one_in_its_name_is_the_users_own(home: Path) -> None:
+    root = versions(home, "1.0.0", plain="1.0.0")
+    assert locate("tiny") == locate("tiny@1") == root / "tiny"
+
+
+def test_a_version_that_is_not_there(home: Path) -> None:
+    versions(home, "1.0.0", "1.2.0")
+    with pytest.raises(ModelNotFoundError, match="no version of 'tiny' is in \\^2") as caught:
+        locate("tiny@^2")
+    assert caught.value.hint == "installed: 1.0.0, 1.2.0"
+    with pytest.raises(ModelNotFoundError, match="no model 'other@1'"):
+        locate("other@1")
+    with pytest.raises(UsageError, match="not a range"):
+        locate("tiny@newest")
+
+
+def test_folders_that_are_no_models(home: Path) -> None:
+    versions(home, "1.0.0")
+    for name in ("tiny@new", ".tiny@2.0.0.new-0123", "tiny@2.0.0@3.0.0"):
+        model(home / "models" / name)
+    (home / "models" / "tiny@3.0.0").mkdir()
+    model(home / "models" / "broken")  # its manifest has no version: it is still found
+    assert [path.name for _, _, path in folders()] == ["broken", "tiny@1.0.0"]
+    assert locate("broken") == home / "models" / "broken"

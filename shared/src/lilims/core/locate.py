@@ -1,8 +1,12 @@
-"""Where a model lies that a command was given: a folder, a package or a name.
+"""Where a model lies that a command was given: a folder, a package, or a name with or without a range of versions.
 
-Knows the file system and installed names. Must not know what is in a model folder beyond its two marks (manifest.json,
-the ending of a package). A name that is neither is offered to the entry points of the group `lilims.resolvers`:
-functions `(name) -> Path | None` that may have to make the model first.
+    tiny          the highest version of `tiny` in the models folder: of its folders tiny (of the version that its
+                  manifest says) and tiny@1.2.0, tiny@2.0.0, …
+    tiny@^1.2     the highest of them that the range allows
+
+Knows the file system and installed names. Must not know what is in a model folder beyond its marks (manifest.json and
+the version in it, the ending of a package). A name that is not installed is offered to the entry points of the group
+`lilims.resolvers`: functions `(name) -> Path | None` that may have to make the model first.
 """
 
 from __future__ import annotations
@@ -11,14 +15,19 @@ import os
 import re
 from pathlib import Path
 
-from .errors import ModelNotFoundError
+from .errors import InputError, ModelNotFoundError, UsageError
+from .files import read_json
 from .paths import models_dir
+from .versions import VERSION, Range, Version
 
-__all__ = ["RESOLVERS", "installed", "is_model", "is_package", "locate"]
+__all__ = ["RESOLVERS", "folders", "installed", "is_model", "is_package", "locate", "reference"]
 
 RESOLVERS = "lilims.resolvers"
 _PACKAGES = (".mlpackage", ".mlmodelc")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # a manifest's name: never a path
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  # a manifest's name: never a path
+_REFERENCE = re.compile(rf"({_NAME})(?:@([^/\\]{{0,200}}))?")
+_FOLDER = re.compile(rf"{_NAME}(@{VERSION})?")
+_UNKNOWN = Version(0, 0, 0, ("unknown",))  # of a folder whose manifest cannot be read
 
 
 def is_package(path: Path) -> bool:
@@ -34,12 +43,42 @@ def is_model(path: Path) -> bool:
         return False
 
 
+def reference(text: str) -> tuple[str, Range] | None:
+    """The name and the range of versions of `NAME[@RANGE]`; None where `text` has not that form.
+
+    Raises:
+        UsageError: what stands behind the @ is no range.
+    """
+    found = _REFERENCE.fullmatch(text)
+    return None if found is None else (found[1], Range.parse(found[2] or ""))
+
+
 def installed() -> list[str]:
-    """Names of the models in the models folder, sorted."""
-    folder = models_dir()
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name) and is_model(path))
+    """Names of the models in the models folder, sorted; one of several versions stands once."""
+    return sorted({path.name.partition("@")[0] for path in _models()})
+
+
+def folders(name: str | None = None) -> list[tuple[str, Version, Path]]:
+    """Name, version and folder of every model in the models folder, or of those of one name, sorted."""
+    found = []
+    for path in _models():
+        stem, _, version = path.name.partition("@")
+        if name in (None, stem):
+            found.append((stem, Version.parse(version) if version else _version(path), path))
+    return sorted(found, key=lambda one: (one[0], one[1], "@" not in one[2].name))
+
+
+def _models() -> list[Path]:
+    root = models_dir()
+    return [path for path in root.iterdir() if _FOLDER.fullmatch(path.name) and is_model(path)] if root.is_dir() else []
+
+
+def _version(folder: Path) -> Version:
+    try:
+        content = read_json(folder / "manifest.json", limit=16 << 20)
+        return Version.parse(str(content["version"]))
+    except (InputError, UsageError, TypeError, KeyError):
+        return _UNKNOWN
 
 
 def locate(model: str) -> Path:
@@ -47,14 +86,16 @@ def locate(model: str) -> Path:
 
     Raises:
         ModelNotFoundError: it is none of these; the hint lists what is installed.
+        UsageError: it is NAME@RANGE with a range that is none.
     """
     path = Path(os.path.expanduser(model))
     if is_model(path):
         return path
-    if _NAME.fullmatch(model):
-        if is_model(models_dir() / model):
-            return models_dir() / model
-        if found := _resolved(model):
+    named = reference(model)
+    if named is not None:
+        if found := _installed(*named):
+            return found
+        if "@" not in model and (found := _resolved(model)):
             return found
     if os.path.exists(path):
         what = "is not a model folder: it has no manifest.json" if path.is_dir() else "is a file, not a model folder"
@@ -64,6 +105,21 @@ def locate(model: str) -> Path:
     names = installed()
     known = f"installed: {', '.join(names)}" if names else "no model is installed; `lilims run` uses the built-in one"
     raise ModelNotFoundError(f"no model {model!r}", hint=known)
+
+
+def _installed(name: str, wanted: Range) -> Path | None:
+    """The folder of the best version; None if nothing of that name is installed."""
+    if not wanted.text and is_model(models_dir() / name) and not any(models_dir().glob(f"{name}@*")):
+        return models_dir() / name  # nothing to compare: no manifest is read
+    there = folders(name)
+    if not there:
+        return None
+    best = wanted.best([version for _, version, _ in there])
+    for _, version, path in reversed(there):
+        if version == best:
+            return path
+    versions = ", ".join(dict.fromkeys(str(version) for _, version, _ in there))
+    raise ModelNotFoundError(f"no version of {name!r} is in {wanted}", hint=f"installed: {versions}")
 
 
 def _resolved(name: str) -> Path | None:

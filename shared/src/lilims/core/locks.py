@@ -1,4 +1,4 @@
-"""A lock between processes, held on a file.
+"""Locks between processes, held on a file: one process alone, or any number that share.
 
 Knows the operating system's file locks. Must not know what is done under the lock. The file stays when the lock is
 released (removing it would let two processes hold locks on two files of one name); a killed process lets go of it.
@@ -7,17 +7,80 @@ released (removing it would let two processes hold locks on two files of one nam
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 from .files import storage_errors
 
-__all__ = ["exclusive"]
+__all__ = ["Lock", "attempt", "exclusive", "wait"]
 
 _POLL = 0.1  # seconds
+
+
+class Lock:
+    """A lock that is held until `release`, the end of a `with`, or the end of the process."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
+
+    @property
+    def file(self) -> int:
+        """The descriptor of the lock file."""
+        assert self._handle is not None, "the lock was released"
+        return self._handle
+
+    def release(self) -> None:
+        """Lets go; a second call does nothing."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def attempt(path: Path, *, shared: bool = False) -> Lock | None:
+    """Takes the lock file `path` (made where it is absent), or returns None if another holds it.
+
+    Args:
+        path: the lock file.
+        shared: others may share it; nobody holds it exclusively meanwhile.
+
+    Raises:
+        StorageError: the lock file cannot be made.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        if _try(handle, shared):
+            return Lock(handle)
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
+
+
+def wait(path: Path, *, shared: bool = False, waiting: Callable[[], None] = lambda: None) -> Lock:
+    """Takes the lock file `path` as soon as it is free. `waiting` is called once if it is not.
+
+    Raises:
+        StorageError: the lock file cannot be made.
+    """
+    found = attempt(path, shared=shared)
+    if found is None:
+        waiting()
+    while found is None:
+        time.sleep(_POLL)
+        found = attempt(path, shared=shared)
+    return found
 
 
 @contextlib.contextmanager
@@ -31,34 +94,30 @@ def exclusive(path: Path, *, waiting: Callable[[], None] = lambda: None) -> Iter
     Raises:
         StorageError: the lock file cannot be made.
     """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-    with file:
-        if not _try(file):
-            waiting()
-            while not _try(file):
-                time.sleep(_POLL)
-        yield  # closing the file releases the lock
+    with wait(path, waiting=waiting):
+        yield
 
 
 if sys.platform == "win32":
     import msvcrt
+    import secrets
 
-    def _try(file: IO[bytes]) -> bool:
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+    _BYTES = 1 << 20  # that an exclusive lock takes; a shared one takes any one of them, as there are no shared locks
+
+    def _try(handle: int, shared: bool) -> bool:
+        for _ in range(3 if shared else 1):  # two that share may draw the same byte
+            os.lseek(handle, secrets.randbelow(_BYTES) if shared else 0, os.SEEK_SET)
+            with contextlib.suppress(OSError):
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1 if shared else _BYTES)
+                return True
+        return False
 
 else:
     import fcntl
 
-    def _try(file: IO[bytes]) -> bool:
+    def _try(handle: int, shared: bool) -> bool:
         try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True

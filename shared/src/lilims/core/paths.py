@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_dir", "config_file", "home", "log_file", "models_dir"]
+__all__ = ["cache_dir", "config_file", "home", "log_file", "models_dir", "state_dir"]
 
 
 def home() -> Path:
@@ -25,6 +25,11 @@ def home() -> Path:
 def models_dir() -> Path:
     """The folder of converted models."""
     return home() / "models"
+
+
+def state_dir() -> Path:
+    """The folder of what is noted about installed models: when they were used, which are kept."""
+    return home() / "state"
 
 
 def cache_dir() -> Path:

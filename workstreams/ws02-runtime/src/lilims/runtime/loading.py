@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -19,6 +20,7 @@ from lilims.core.files import sha256_file
 from lilims.core.integrity import Verify, verify_files
 from lilims.core.manifest import Manifest, read_manifest
 from lilims.core.settings import settings
+from lilims.core.usage import hold
 
 from . import contract
 from .executor import (
@@ -82,10 +84,31 @@ def load(
         TokenizerError: the tokenizer is damaged, or has ids that the model has not.
         PackageError, UnsupportedError, ExecutionError: the package is damaged, or cannot run here.
     """
-    from lilims.tokenizer import generation_defaults
-
     started = time.perf_counter()
     folder = _folder(path)
+    release = hold(folder)
+    try:
+        model = _load(folder, compute_units, executor, context, precision, threads, verify, isolate)
+    except BaseException:
+        release()
+        raise
+    weakref.finalize(model, release)
+    emit("load.done", name=model.manifest.name, executor=model.executor, seconds=time.perf_counter() - started)
+    return model
+
+
+def _load(
+    folder: Path,
+    compute_units: str | None,
+    executor: Choice,
+    context: int | None,
+    precision: Precision,
+    threads: int | None,
+    verify: Verify,
+    isolate: bool,
+) -> Model:
+    from lilims.tokenizer import generation_defaults
+
     manifest = read_manifest(folder)
     _check_version(folder, manifest)
     verify_files(folder, manifest, verify=verify)
@@ -95,12 +118,10 @@ def load(
     found = contract.check_model(folder, manifest)
     open_all = _Opener(folder, manifest, found, compute_units, precision, threads, isolate)
     opened = open_all.with_fallback() if name == "coreml" and executor == "auto" else open_all(name)
-    model = Model(
+    return Model(
         folder, manifest, opened, _tokenizer(folder, manifest),
         shape=shape, defaults=generation_defaults(folder), precision=precision,
     )  # fmt: skip
-    emit("load.done", name=manifest.name, executor=name, seconds=time.perf_counter() - started)
-    return model
 
 
 @dataclass(frozen=True)
