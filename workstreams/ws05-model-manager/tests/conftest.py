@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from lilims.runtime import Statistics, Token
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    for name in ("LILIMS_EXECUTOR", "LILIMS_THREADS", "LILIMS_LOG", "LILIMS_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("LILIMS_")]:
+        if name not in ("LILIMS_TEST_DATA", "LILIMS_REQUIRE_TEST_DATA"):
+            monkeypatch.delenv(name)
     monkeypatch.setenv("LILIMS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LILIMS_CONFIG", str(tmp_path / "config.toml"))
     settings.cache_clear()
@@ -28,13 +30,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     console.json = console.quiet = False
 
 
-def write_model(folder: Path, *, name: str = "tiny", scheme: str = "int4", lilims: str | None = None) -> Manifest:
-    """A model folder with a package that holds no program; returns its manifest."""
+def write_model(
+    folder: Path,
+    *,
+    name: str = "tiny",
+    scheme: str = "int4",
+    lilims: str | None = None,
+    files: Mapping[str, bytes] | None = None,
+    **fields: Any,
+) -> Manifest:
+    """A model folder with a package that holds no program, and `files`; returns its manifest."""
     from lilims.core import version
 
     package = folder / "model.mlpackage"
     package.mkdir(parents=True)
     (package / "Manifest.json").write_text(json.dumps({"scheme": scheme}))
+    for path, content in (files or {}).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
     manifest = Manifest.model_validate(
         {
             "name": name,
@@ -54,6 +67,7 @@ def write_model(folder: Path, *, name: str = "tiny", scheme: str = "int4", lilim
             "compatible_runtime": ">=0.1",
             "tools": {"lilims": lilims or version()},
             "files": {name: record.model_dump() for name, record in describe_files(folder).items()},
+            **fields,
         }
     )  # fmt: skip
     write_manifest(folder, manifest)
@@ -169,16 +183,14 @@ Run = Callable[..., int]
 @pytest.fixture
 def lilims(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs `lilims …` in this process; returns the exit code."""
+    import tomllib
+    from importlib.metadata import EntryPoint
+
     from lilims.core import cli
-    from lilims.models.commands import demo, run
 
-    class Entry:
-        def __init__(self, name: str, made: Any) -> None:
-            self.name, self.module, self.value, self._made = name, f"lilims.models.commands.{name}", name, made
-
-        def load(self) -> Any:
-            return self._made
-
-    entries = [Entry("run", run.command), Entry("demo", demo.command)]
-    monkeypatch.setattr(cli, "entry_points", lambda group: entries)
-    return lambda *arguments: cli.run(list(arguments))
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    groups = project["entry-points"]
+    monkeypatch.setattr(
+        cli, "entry_points", lambda group: [EntryPoint(name, value, group) for name, value in groups[group].items()]
+    )
+    return lambda *arguments: cli.run([str(argument) for argument in arguments])

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from .errors import InputError, IntegrityError, StorageError, UsageError
 from .files import read_json, sha256_file, write_json
 from .manifest import FileRecord, Manifest
+from .package_manifest import PackageManifest
 from .paths import cache_dir
 
 __all__ = ["Verify", "verify_files"]
@@ -28,7 +29,7 @@ _HINT = "convert or pull the model again"
 Stamps = dict[str, list[Any]]
 
 
-def verify_files(folder: Path, manifest: Manifest, *, verify: Verify = "auto") -> None:
+def verify_files(folder: Path, manifest: Manifest | PackageManifest, *, verify: Verify = "auto") -> None:
     """Checks that every recorded file is there with its size and its SHA-256.
 
     Args:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -41,6 +42,7 @@ __all__ = [
     "Tokens",
     "describe_files",
     "identity",
+    "read_as",
     "read_manifest",
     "schema",
     "write_manifest",
@@ -51,32 +53,39 @@ SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
-_SEMVER = r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
-_SHA256 = r"^[0-9a-f]{64}$"
+PACKAGE_CONTRACT = "lilims.package/1"  # of package_manifest.py
+
+SEMVER = r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+SHA256 = r"^[0-9a-f]{64}$"
 _SCHEME = r"^[a-z][a-z0-9-]{0,31}$"
 Positive = Annotated[int, Field(gt=0, le=1 << 40)]
 Count = Annotated[int, Field(ge=0, le=1 << 50)]
 
 
-class _Record(BaseModel):
+M = TypeVar("M", bound="Record")
+
+
+class Record(BaseModel):
+    """A part of a manifest: its fields and no others, which do not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Hub(_Record):
+class Hub(Record):
     """Where a checkpoint was downloaded from: `org/name` on the Hugging Face hub, at a commit."""
 
     repo: Annotated[str, Field(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")]
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
-class Adapter(_Record):
+class Adapter(Record):
     """A LoRA adapter that was merged; sha256 is over its config and tensor files, in name order."""
 
     name: str
-    sha256: Annotated[str, Field(pattern=_SHA256)]
+    sha256: Annotated[str, Field(pattern=SHA256)]
 
 
-class Source(_Record):
+class Source(Record):
     """The checkpoint that the package was made from.
 
     sha256 is over its config and tensor files, in name order; that of a GGUF model of one file is the file's own.
@@ -84,12 +93,12 @@ class Source(_Record):
 
     kind: Literal["huggingface", "gguf"]
     name: str
-    sha256: Annotated[str, Field(pattern=_SHA256)]
+    sha256: Annotated[str, Field(pattern=SHA256)]
     hub: Hub | None = None
     adapters: list[Adapter] = []
 
 
-class Architecture(_Record):
+class Architecture(Record):
     """Sizes of the model, as in the checkpoint's config (nothing padded)."""
 
     model_type: str
@@ -102,7 +111,7 @@ class Architecture(_Record):
     parameters: Positive
 
 
-class Positions(_Record):
+class Positions(Record):
     """How positions enter: `rotary` holds the parameters of the host's tables, `learned` the rows of the table."""
 
     kind: Literal["rotary", "learned", "none"]
@@ -118,7 +127,7 @@ class Positions(_Record):
         return self
 
 
-class Tokens(_Record):
+class Tokens(Record):
     """Token ids that the decoding loop needs. `padding` is a real token id, used to fill a chunk."""
 
     bos: Count | None = None
@@ -126,7 +135,7 @@ class Tokens(_Record):
     padding: Count = 0
 
 
-class StateShape(_Record):
+class StateShape(Record):
     """The KV cache: fp16 [2 · layers, kv_heads, rows, head_dim], K of layer l at 2l, V at 2l+1."""
 
     name: Literal["kv_cache"] = "kv_cache"
@@ -135,7 +144,7 @@ class StateShape(_Record):
     layout: Literal["layer-kv/heads/rows/head_dim"] = "layer-kv/heads/rows/head_dim"
 
 
-class FunctionShape(_Record):
+class FunctionShape(Record):
     """One function: `tokens` is S, `rows` is what its queries see of the state's R rows (all, or a bucket's first
     ones); `logits` says whether it returns one row or every row."""
 
@@ -144,7 +153,7 @@ class FunctionShape(_Record):
     logits: Literal["last", "all"]
 
 
-class Part(_Record):
+class Part(Record):
     """A package of a model that is split: its layers, from `first_layer` on, and the functions that it has of them."""
 
     package: str
@@ -155,11 +164,11 @@ class Part(_Record):
     @field_validator("package")
     @classmethod
     def _inside(cls, package: str) -> str:
-        _check_relative(package)
+        check_relative(package)
         return package
 
 
-class HostEmbedding(_Record):
+class HostEmbedding(Record):
     """The embedding in a file beside the package: row after row, each its values, scales and offsets.
 
     `codes` is the type of the values: fp16 alone, or codes with one fp16 scale (and offset) for `group_size` of them.
@@ -174,7 +183,7 @@ class HostEmbedding(_Record):
 
     @model_validator(mode="after")
     def _agrees(self) -> HostEmbedding:
-        _check_relative(self.file)
+        check_relative(self.file)
         if (self.codes == "fp16") != (self.group_size is None) or self.columns % (self.group_size or 1):
             raise ValueError(f"a group size of {self.group_size} does not fit {self.columns} columns of {self.codes}")
         if self.codes == "fp16" and self.offset:
@@ -184,7 +193,7 @@ class HostEmbedding(_Record):
         return self
 
 
-class TensorScheme(_Record):
+class TensorScheme(Record):
     """How one weight is stored. `bits` counts everything that is stored for it over its elements.
 
     `source` is its type in the checkpoint. `error_steps` stands where its codes were to be kept: the most that a value
@@ -198,15 +207,15 @@ class TensorScheme(_Record):
     error_steps: Annotated[float, Field(ge=0)] | None = None
 
 
-class Calibration(_Record):
+class Calibration(Record):
     """The text in view of which matrices were quantised, and the SHA-256 and number of the token ids taken of it."""
 
     text: Annotated[str, Field(max_length=255)]
-    sha256: Annotated[str, Field(pattern=_SHA256)]
+    sha256: Annotated[str, Field(pattern=SHA256)]
     tokens: Positive
 
 
-class Quantization(_Record):
+class Quantization(Record):
     """The scheme that was asked for, what came out (all weights over all parameters), and each tensor's.
 
     `scheme` is "mixed" where rules gave tensors different ones. `recipe` and `imatrix` are the SHA-256 of the files
@@ -217,20 +226,20 @@ class Quantization(_Record):
     group_size: Positive | None = None
     bits_per_weight: float
     fp16_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
-    recipe: Annotated[str, Field(pattern=_SHA256)] | None = None
-    imatrix: Annotated[str, Field(pattern=_SHA256)] | None = None
+    recipe: Annotated[str, Field(pattern=SHA256)] | None = None
+    imatrix: Annotated[str, Field(pattern=SHA256)] | None = None
     calibration: Calibration | None = None
     tensors: dict[str, TensorScheme]
 
 
-class FileRecord(_Record):
+class FileRecord(Record):
     """A file of the model folder."""
 
     bytes: Count
-    sha256: Annotated[str, Field(pattern=_SHA256)]
+    sha256: Annotated[str, Field(pattern=SHA256)]
 
 
-class QualityAgainst(_Record):
+class QualityAgainst(Record):
     """The distance of the model from a reference on the same tokens; divergences are KL(reference ‖ model) in nats.
 
     `log_ratio` is ln(perplexity / the reference's), with the standard error of the paired differences. `sha256` is the
@@ -239,7 +248,7 @@ class QualityAgainst(_Record):
 
     name: str
     kind: Literal["package", "transformers"]
-    sha256: Annotated[str, Field(pattern=_SHA256)]
+    sha256: Annotated[str, Field(pattern=SHA256)]
     perplexity: float
     log_ratio: float
     log_ratio_error: float
@@ -252,7 +261,7 @@ class QualityAgainst(_Record):
     logits_rms: float
 
 
-class Quality(_Record):
+class Quality(Record):
     """What `lilims eval` measured on the model, in float32 arithmetic.
 
     `model` is the `identity` of the model that was measured: where it differs from the manifest's own, the figures are
@@ -261,9 +270,9 @@ class Quality(_Record):
     """
 
     text: str
-    text_sha256: Annotated[str, Field(pattern=_SHA256)]
-    ids: Annotated[str, Field(pattern=_SHA256)]
-    model: Annotated[str, Field(pattern=_SHA256)]
+    text_sha256: Annotated[str, Field(pattern=SHA256)]
+    ids: Annotated[str, Field(pattern=SHA256)]
+    model: Annotated[str, Field(pattern=SHA256)]
     windowing: Literal["llama.cpp", "strided", "all"]
     context: Positive
     stride: Positive | None = None
@@ -277,7 +286,7 @@ class Quality(_Record):
     tools: dict[str, str]
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """The whole manifest. See docs/contract.md for what each field promises.
 
     `digest` stands in files only: `write_manifest` adds it, `read_manifest` checks and drops it.
@@ -286,7 +295,7 @@ class Manifest(_Record):
     schema_version: Literal[1] = 1
     contract: Literal["lilims.decoder/1"] = CONTRACT
     name: Annotated[str, Field(pattern=NAME)]
-    version: Annotated[str, Field(pattern=_SEMVER)] = "1.0.0"
+    version: Annotated[str, Field(pattern=SEMVER)] = "1.0.0"
     licence: str | None = None
     source: Source
     architecture: Architecture
@@ -310,7 +319,7 @@ class Manifest(_Record):
     layout: Literal["linear", "conv"] = "linear"
     files: dict[str, FileRecord]
     quality: Annotated[list[Quality], Field(max_length=64)] = []
-    digest: Annotated[str, Field(pattern=_SHA256)] | None = None
+    digest: Annotated[str, Field(pattern=SHA256)] | None = None
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Manifest:
@@ -329,13 +338,13 @@ class Manifest(_Record):
     @classmethod
     def _inside(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
         for name in files:
-            _check_relative(name)
+            check_relative(name)
         return files
 
     @field_validator("package")
     @classmethod
     def _package_inside(cls, package: str) -> str:
-        _check_relative(package)
+        check_relative(package)
         return package
 
 
@@ -344,7 +353,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Manifest.model_json_schema()}
 
 
-def _check_relative(name: str) -> None:
+def check_relative(name: str) -> None:
     path = PurePosixPath(name)
     odd = re.search(r"[\\:\x00-\x1f\ud800-\udfff]", name) or len(name.encode("utf-8", "replace")) > 255
     if path.is_absolute() or ".." in path.parts or not path.parts or odd:
@@ -358,6 +367,15 @@ def read_manifest(folder: Path) -> Manifest:
         ManifestError: absent, not JSON, from a later version, or a field is wrong (the first one is named).
         IntegrityError: it was changed after it was written. A manifest without a digest is taken as it is.
     """
+    return read_as(folder, {CONTRACT: Manifest})
+
+
+def read_as(folder: Path, kinds: Mapping[str, type[M]]) -> M:
+    """Reads a manifest of one of some contracts, as `read_manifest` does; a manifest that names none is of the first.
+
+    Raises:
+        ManifestError, IntegrityError: as `read_manifest`, and ManifestError where it is of another contract.
+    """
     path = folder / FILE_NAME
     raw = read_json(path, limit=16 << 20, error=ManifestError)
     if not isinstance(raw, dict):
@@ -369,28 +387,33 @@ def read_manifest(folder: Path) -> Manifest:
             where=path,
             hint="upgrade lilims: pip install --upgrade lilims",
         )
-    if isinstance(contract, str) and contract != CONTRACT:
-        raise ManifestError(f"contract {contract!r} is not {CONTRACT!r}", where=path, hint="upgrade lilims")
+    if isinstance(contract, str) and contract not in kinds:
+        plain = contract == PACKAGE_CONTRACT
+        raise ManifestError(
+            f"contract {contract!r} is not {' or '.join(map(repr, kinds))}",
+            where=path,
+            hint="it is a package without a language model: `lilims predict` runs it" if plain else "upgrade lilims",
+        )
     recorded = raw.pop("digest", None)
-    if recorded is not None and recorded != _digest(raw):
+    if recorded is not None and recorded != digest_of(raw):
         raise IntegrityError(
             "its content differs from its own digest", where=path, hint="convert or pull the model again"
         )
     try:
-        return Manifest.model_validate(raw)
+        return kinds[contract if isinstance(contract, str) else next(iter(kinds))].model_validate(raw)
     except ValidationError as exc:
         first = exc.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ManifestError(f"{key}: {first['msg']}", where=path, hint="convert the model again") from exc
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: Record) -> None:
     """Writes manifest.json into a model folder, atomically, with the digest of its content."""
     raw = manifest.model_dump(mode="json", exclude={"digest"})
-    write_json(folder / FILE_NAME, {**raw, "digest": _digest(raw)})
+    write_json(folder / FILE_NAME, {**raw, "digest": digest_of(raw)})
 
 
-def _digest(raw: dict[str, Any]) -> str:
+def digest_of(raw: dict[str, Any]) -> str:
     """SHA-256 of the content in one spelling: keys sorted, no spaces, numbers as Python's json writes them."""
     text = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -401,7 +424,7 @@ def identity(manifest: Manifest) -> str:
 
     Every file's hash is in it, so that models of equal identity have equal bytes.
     """
-    return _digest(manifest.model_dump(mode="json", exclude={"name", "version", "licence", "quality", "digest"}))
+    return digest_of(manifest.model_dump(mode="json", exclude={"name", "version", "licence", "quality", "digest"}))
 
 
 def describe_files(folder: Path) -> dict[str, FileRecord]:

@@ -38,6 +38,10 @@ class Settings:
     """Never use the network, not even for a model that is named by its place on a hub."""
     cache_gb: int = 16
     """Gigabytes that the portable executor's graphs and packed weights may take on disk; 0 keeps none."""
+    quota_gb: int = 0
+    """Gigabytes that models, downloads and caches may take together; 0 means no limit."""
+    max_model_gb: int = 1
+    """Gigabytes that one pulled or imported model may have; 0 means any number."""
     kernels: bool = True
     """Multiply quantised weights with lilims-kernels where it is installed; off means with ONNX Runtime alone."""
     memory_mb: int = 0

@@ -23,6 +23,7 @@ from lilims.core.settings import settings
 from lilims.core.usage import hold
 
 from . import contract
+from .compatibility import check_version
 from .executor import (
     Choice,
     Executor,
@@ -110,7 +111,7 @@ def _load(
     from lilims.tokenizer import generation_defaults
 
     manifest = read_manifest(folder)
-    _check_version(folder, manifest)
+    check_version(folder, manifest)
     verify_files(folder, manifest, verify=verify)
     name = choose(settings_choice(settings().executor) if executor == "auto" else executor, precision)
     shape = _shape(folder, manifest, context)
@@ -190,26 +191,6 @@ def _folder(path: str | PathLike[str]) -> Path:
             hint="`lilims inspect` shows what it takes; lilims.runtime.portable.MLModel runs it as a plain ML Program",
         )
     return found.parent
-
-
-def _check_version(folder: Path, manifest: Manifest) -> None:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    from lilims.core import version
-
-    where = folder / "manifest.json"
-    try:
-        wanted = SpecifierSet(manifest.compatible_runtime)
-    except InvalidSpecifier as exc:
-        raise ManifestError(
-            f"compatible_runtime: {manifest.compatible_runtime!r} is not a range of versions", where=where
-        ) from exc
-    if not wanted.contains(version(), prereleases=True):
-        raise ManifestError(
-            f"the model asks for lilims {wanted}, this is {version()}",
-            where=where,
-            hint="convert the model again, or install a version in that range",
-        )
 
 
 def _identity(folder: Path, manifest: Manifest, package: str) -> str:

@@ -41,15 +41,15 @@ def command(model: str, output: Path | None, function: str | None, precision: An
     MODEL is any ML Program package, a model folder, or an installed name.
     """
     from lilims.core.locate import locate
-    from lilims.core.manifest import read_manifest
+    from lilims.core.package_manifest import Manifest, read_any
 
     from ..portable.onnx_export import export_onnx
 
     found = locate(model)
     package, name = found, found.stem
     if (found / "manifest.json").is_file():
-        manifest = read_manifest(found)
-        if manifest.parts:
+        manifest = read_any(found)
+        if isinstance(manifest, Manifest) and manifest.parts:
             names = ", ".join(part.package for part in manifest.parts)
             raise UnsupportedError("the model is several packages", where=found, hint=f"export each of {names}")
         package, name = found / manifest.package, found.resolve().name

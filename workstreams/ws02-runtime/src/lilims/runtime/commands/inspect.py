@@ -40,13 +40,18 @@ def command(model: str, memory: bool, context: int | None, limit: str | None) ->
     """
     from lilims.core.errors import UsageError
     from lilims.core.locate import is_package, locate
-    from lilims.core.manifest import identity, read_manifest
+    from lilims.core.manifest import identity
+    from lilims.core.package_manifest import PackageManifest, read_any
 
     from ..portable.describe import describe_package
     from .inspect_parts import merged, parts_as_dicts
 
     found = locate(model)
-    manifest = None if is_package(found) else read_manifest(found)
+    read = None if is_package(found) else read_any(found)
+    if isinstance(read, PackageManifest):  # no decoder: all that is known is in the package
+        found, manifest = found / read.package, None
+    else:
+        manifest = read
     if memory:
         from .inspect_memory import report_memory
 

@@ -59,12 +59,14 @@ def command(
     function with states begins with zeros.
     """
     from lilims.core.locate import is_package, locate
-    from lilims.core.manifest import read_manifest
+    from lilims.core.package_manifest import package_of
+    from lilims.core.usage import hold
 
     from ..portable import MLModel
 
     found = locate(model)
-    package = found if is_package(found) else found / read_manifest(found).package
+    hold(found)
+    package = found if is_package(found) else package_of(found)
     given = read_inputs(inputs)
     loaded = MLModel(package, function_name=function, precision=precision)
     state = loaded.make_state() if list(loaded.state_description) else None

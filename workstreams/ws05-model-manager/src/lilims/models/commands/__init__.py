@@ -1,1 +1,1 @@
-"""The commands `lilims run` and `lilims demo`."""
+"""The commands of the model manager, `lilims run` and `lilims demo`."""

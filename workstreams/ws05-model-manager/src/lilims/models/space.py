@@ -1,0 +1,69 @@
+"""Room: the limit of one model, the quota of all, and the disk.
+
+Knows limits and who takes how much. Must not know what is removed to make room (gc.py).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from lilims.core.console import bytes_text
+from lilims.core.errors import StorageError
+from lilims.core.paths import cache_dir, home, models_dir
+from lilims.core.settings import settings
+
+from .errors import ModelTooLargeError
+from .store import disk_bytes
+
+__all__ = ["check_disk", "check_model", "downloads_dir", "quota", "used"]
+
+GB = 10**9
+_RESERVE = 64 << 20  # bytes of the disk that stay free
+
+
+def downloads_dir() -> Path:
+    """The folder of what has arrived of models that are not yet installed; on one file system with the models."""
+    return home() / "downloads"
+
+
+def quota() -> int | None:
+    """Bytes that models, downloads and caches may take together, or None."""
+    return settings().quota_gb * GB or None
+
+
+def used() -> int:
+    """Bytes that models, downloads and caches take; a file that several models share counts once."""
+    return disk_bytes([models_dir(), downloads_dir(), cache_dir()])
+
+
+def check_model(size: int, *, where: str | Path, limit: int | None = None) -> None:
+    """Refuses a model of more than the limit of one: `limit`, or the setting `max_model_gb`.
+
+    Raises:
+        ModelTooLargeError: it is larger.
+    """
+    limit = settings().max_model_gb * GB if limit is None else limit
+    if limit and size > limit:
+        raise ModelTooLargeError(
+            f"the model has {bytes_text(size)}, the limit of one is {bytes_text(limit)}",
+            where=where,
+            hint=f"LILIMS_MAX_MODEL_GB={-(-size // GB)} allows it, 0 any size",
+        )
+
+
+def check_disk(size: int, path: Path) -> None:
+    """Refuses what the disk has no room for.
+
+    Raises:
+        StorageError: less than `size` bytes, and a reserve, are free.
+    """
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    free = shutil.disk_usage(os.fspath(path)).free
+    if size + _RESERVE > free:
+        raise StorageError(
+            f"the disk has {bytes_text(free)} free, {bytes_text(size)} are needed", where=path,
+            hint="`lilims gc` and `lilims cache --purge` make room; LILIMS_HOME takes another disk",
+        )  # fmt: skip
