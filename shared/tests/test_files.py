@@ -20,6 +20,7 @@ from lilims.core.files import (
     new_directory,
     read_bytes,
     read_json,
+    scratch_directory,
     sha256_file,
     write_atomic,
     write_json,
@@ -374,3 +375,13 @@ def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
         files.remove_stale(target)
         (mine / "file").write_text("x")
     assert (target / "file").is_file()
+
+
+def test_a_scratch_directory_goes_and_takes_leftovers_along(tmp_path: Path) -> None:
+    left = tmp_path / "a" / ".work.new-0123"
+    left.mkdir(parents=True)
+    with scratch_directory(tmp_path / "a", "work") as first, scratch_directory(tmp_path / "a", "work") as second:
+        (first / "file").write_text("x")
+        assert first != second and first.is_dir() and second.is_dir()
+        assert not left.exists() or sys.platform == "win32"
+    assert [path for path in (tmp_path / "a").iterdir() if path != left] == []

@@ -27,6 +27,7 @@ __all__ = [
     "read_bytes",
     "read_json",
     "remove_stale",
+    "scratch_directory",
     "sha256_file",
     "storage_errors",
     "write_atomic",
@@ -183,6 +184,26 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
         yield temporary
         _sync_tree(temporary)
         _swap(temporary, target)
+
+
+@contextlib.contextmanager
+def scratch_directory(parent: Path, name: str) -> Iterator[Path]:
+    """A temporary folder in `parent`, which is made where it is absent; gone when the block ends.
+
+    What a killed process has left of the same name is cleared first.
+
+    Raises:
+        StorageError: the disk is full or `parent` cannot be written.
+    """
+    remove_stale(parent / name)
+    temporary = parent / f".{name}.new-{secrets.token_hex(4)}"
+    with contextlib.ExitStack() as stack:
+        with storage_errors(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+        stack.callback(_remove, temporary)
+        _hold(temporary, stack)
+        yield temporary
 
 
 def _is_empty_directory(path: Path) -> bool:

@@ -1,7 +1,8 @@
 """Locks between processes, held on a file: one process alone, or any number that share.
 
-Knows the operating system's file locks. Must not know what is done under the lock. The file stays when the lock is
-released (removing it would let two processes hold locks on two files of one name); a killed process lets go of it.
+Knows the operating system's file locks. Must not know what is done under the lock. A killed process lets go of it. The
+file stays when the lock is released; who holds a lock may `remove` its file, and a process that waited for it takes a
+new one of that name.
 """
 
 from __future__ import annotations
@@ -23,20 +24,22 @@ _POLL = 0.1  # seconds
 class Lock:
     """A lock that is held until `release`, the end of a `with`, or the end of the process."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, path: Path) -> None:
         self._handle: int | None = handle
-
-    @property
-    def file(self) -> int:
-        """The descriptor of the lock file."""
-        assert self._handle is not None, "the lock was released"
-        return self._handle
+        self._path = path
 
     def release(self) -> None:
         """Lets go; a second call does nothing."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+    def remove(self) -> None:
+        """Removes the lock file and lets go."""
+        if self._handle is not None:
+            with contextlib.suppress(OSError):  # Windows removes no open file: it stays
+                self._path.unlink()
+            self.release()
 
     def __enter__(self) -> Lock:
         return self
@@ -59,13 +62,21 @@ def attempt(path: Path, *, shared: bool = False) -> Lock | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
-        if _try(handle, shared):
-            return Lock(handle)
+        if _try(handle, shared) and _is(path, handle):
+            return Lock(handle, path)
     except BaseException:
         os.close(handle)
         raise
     os.close(handle)
     return None
+
+
+def _is(path: Path, handle: int) -> bool:
+    """Whether the file that was opened still has its name."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def wait(path: Path, *, shared: bool = False, waiting: Callable[[], None] = lambda: None) -> Lock:

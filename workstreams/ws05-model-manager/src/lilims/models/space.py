@@ -17,9 +17,10 @@ from lilims.core.settings import settings
 from .errors import ModelTooLargeError
 from .store import disk_bytes
 
-__all__ = ["check_disk", "check_model", "downloads_dir", "quota", "used"]
+__all__ = ["check_disk", "check_model", "check_room", "downloads_dir", "model_limit", "quota", "used"]
 
 GB = 10**9
+_NO_LIMIT = 1 << 50
 _RESERVE = 64 << 20  # bytes of the disk that stay free
 
 
@@ -38,14 +39,19 @@ def used() -> int:
     return disk_bytes([models_dir(), downloads_dir(), cache_dir()])
 
 
-def check_model(size: int, *, where: str | Path, limit: int | None = None) -> None:
-    """Refuses a model of more than the limit of one: `limit`, or the setting `max_model_gb`.
+def model_limit() -> int:
+    """The most bytes that one model may have."""
+    return settings().max_model_gb * GB or _NO_LIMIT
+
+
+def check_model(size: int, *, where: str | Path) -> None:
+    """Refuses a model of more than the limit of one, the setting `max_model_gb`.
 
     Raises:
         ModelTooLargeError: it is larger.
     """
-    limit = settings().max_model_gb * GB if limit is None else limit
-    if limit and size > limit:
+    limit = model_limit()
+    if size > limit:
         raise ModelTooLargeError(
             f"the model has {bytes_text(size)}, the limit of one is {bytes_text(limit)}",
             where=where,
@@ -67,3 +73,20 @@ def check_disk(size: int, path: Path) -> None:
             f"the disk has {bytes_text(free)} free, {bytes_text(size)} are needed", where=path,
             hint="`lilims gc` and `lilims cache --purge` make room; LILIMS_HOME takes another disk",
         )  # fmt: skip
+
+
+def check_room(size: int) -> None:
+    """Refuses what neither the quota nor the disk of the models has room for.
+
+    Raises:
+        ModelTooLargeError: it goes over the quota.
+        StorageError: the disk has not so much free.
+    """
+    most = quota()
+    if most is not None and (taken := used()) + size > most:
+        raise ModelTooLargeError(
+            f"{bytes_text(size)} are needed, {bytes_text(taken)} of the quota of {bytes_text(most)} are taken",
+            where=home(),
+            hint="`lilims gc` and `lilims rm` make room; LILIMS_QUOTA_GB is the quota",
+        )
+    check_disk(size, home())

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lilims.core import manifest as m
-from lilims.core.errors import CheckpointError, MissingDependencyError, ModelNotFoundError
+from lilims.core.errors import CheckpointError, LilimsError, MissingDependencyError, ModelNotFoundError
 from lilims.core.privacy import hub_on
 
-__all__ = ["HubName", "download", "hub_name", "local"]
+__all__ = ["HubName", "download", "hub_errors", "hub_name", "local", "open_hub"]
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"(?P<explicit>hf:/{{1,2}})?(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[\w./-]{{1,128}}))?")
@@ -84,49 +85,72 @@ def download(name: HubName, *, weights: bool = True) -> tuple[Path, m.Hub]:
         ModelNotFoundError: the hub has no such model or revision, it is gated, or the hub cannot be reached.
         CheckpointError: the model is there, but not as a checkpoint that lilims reads.
     """
+    library, online = open_hub()
+    if not online:
+        return _cached(name, library)
+    with hub_errors(name.repo, str(name)):
+        info = library.HfApi().model_info(name.repo, revision=name.revision)
+        files = wanted_files([s.rfilename for s in info.siblings or []], weights=weights)
+        _check(name, files, weights)
+        folder = Path(library.snapshot_download(name.repo, revision=name.revision, allow_patterns=files))
+    return folder, m.Hub(repo=name.repo, commit=folder.name)
+
+
+def open_hub() -> tuple[Any, bool]:
+    """The hub's library, and whether the user allows the network at all.
+
+    Raises:
+        MissingDependencyError: huggingface_hub is not installed.
+    """
     allowed = hub_on()
     try:
         import huggingface_hub
-        from huggingface_hub import constants, errors
+        from huggingface_hub import constants
         from huggingface_hub.utils import disable_progress_bars
     except ImportError as exc:
         raise MissingDependencyError(
             "a model of the hub needs huggingface_hub", hint="pip install 'lilims-conversion[hub]'"
         ) from exc
-    if not allowed or constants.HF_HUB_OFFLINE:
-        return _cached(name, huggingface_hub)
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    return huggingface_hub, allowed and not constants.HF_HUB_OFFLINE
+
+
+@contextmanager
+def hub_errors(repo: str, where: str) -> Iterator[None]:
+    """Turns what the hub's library raises into an error that says what to do.
+
+    Raises:
+        ModelNotFoundError: the hub has no such model or revision, it is gated, or the hub cannot be reached.
+    """
+    from huggingface_hub import errors
+
     try:
-        info = huggingface_hub.HfApi().model_info(name.repo, revision=name.revision)
-        files = wanted_files([s.rfilename for s in info.siblings or []], weights=weights)
-        _check(name, files, weights)
-        if not sys.stderr.isatty():
-            disable_progress_bars()
-        folder = Path(huggingface_hub.snapshot_download(name.repo, revision=name.revision, allow_patterns=files))
-    except CheckpointError:
+        yield
+    except LilimsError:
         raise
     except errors.GatedRepoError as exc:
         raise ModelNotFoundError(
             "is gated: its authors want you to accept their terms first",
-            where=str(name),
-            hint=f"accept them at https://huggingface.co/{name.repo}, then `hf auth login`",
+            where=where,
+            hint=f"accept them at https://huggingface.co/{repo}, then `hf auth login`",
         ) from exc
     except errors.RepositoryNotFoundError as exc:
         raise ModelNotFoundError(
             "the hub has no such model, or it is private",
-            where=str(name),
+            where=where,
             hint="check the name, or `hf auth login`; a folder is named by its path, as ./folder",
         ) from exc
     except errors.RevisionNotFoundError as exc:
         raise ModelNotFoundError(
-            "the model has no such revision", where=str(name), hint="after @ stands a branch, a tag or a commit"
+            "the model has no such revision", where=where, hint="after @ stands a branch, a tag or a commit"
         ) from exc
     except Exception as exc:  # the library lets its network layer's own errors through
         raise ModelNotFoundError(
             f"the hub cannot be reached ({type(exc).__name__})",
-            where=str(name),
+            where=where,
             hint="check the network and try again, what is there is kept; a folder is named by its path, as ./folder",
         ) from exc
-    return folder, m.Hub(repo=name.repo, commit=folder.name)
 
 
 def _check(name: HubName, files: Sequence[str], weights: bool) -> None:

@@ -1,0 +1,1 @@
+"""Where models come from: a path, a server, the hub, a registry. Each brings a model into the store."""

@@ -1,0 +1,117 @@
+"""Models on this machine: a model folder, a package, an archive, a checkpoint.
+
+Knows how the kinds are told apart. Must not know servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lilims.core.errors import IntegrityError, UsageError
+from lilims.core.files import read_bytes, scratch_directory, sha256_file
+from lilims.core.locate import is_package
+from lilims.core.manifest import FILE_NAME, FileRecord
+
+from ..archive.read import extract, is_archive
+from ..archive.write import SIGNATURE
+from ..importing import import_package, name_from
+from ..offer import add_file, read_offer
+from ..pull import Item, Pulled, Wishes, convert_checkpoint, no_conversion
+from ..space import check_room, downloads_dir, model_limit
+
+__all__ = ["install_archive", "install_folder", "pull_local"]
+
+_MOST_MANIFEST = 16 << 20
+_MOST_SIGNATURE = 1 << 16
+
+
+def pull_local(path: Path, wishes: Wishes) -> Pulled:
+    """Installs what lies at a path.
+
+    Raises:
+        LilimsError: as `pull`.
+    """
+    where = str(path)
+    if path.is_file() and is_archive(path.name):
+        return install_archive(path, wishes, where)
+    if (path / FILE_NAME).is_file():
+        return install_folder(path, wishes, where, move=False)
+    if path.is_dir() and is_package(path):
+        return _import(path, wishes, where)
+    return convert_checkpoint(path, wishes, where, name_from(path.with_suffix("") if path.is_file() else path))
+
+
+def install_folder(folder: Path, wishes: Wishes, where: str, *, move: bool) -> Pulled:
+    """Installs a model folder; with `move` its files may become the installed ones, else they are copied.
+
+    Raises:
+        LilimsError: as `pull`.
+    """
+    raw = read_bytes(folder / FILE_NAME, limit=_MOST_MANIFEST)
+    signed = (folder / SIGNATURE).is_file()
+    signature = read_bytes(folder / SIGNATURE, limit=_MOST_SIGNATURE) if signed else None
+    sha256 = None if move else wishes.sha256  # an archive's hash is that of the archive
+    offer = read_offer(raw, where, name=wishes.name, sha256=sha256, signature=signature)
+    no_conversion(wishes, offer.manifest)
+    items = tuple(Item(name, record.bytes, 0) for name, record in offer.manifest.files.items())
+    if not wishes.force and (there := offer.installed()):
+        return Pulled("none", where, there.reference, offer.bytes, installed=there)
+    if wishes.dry_run:
+        return Pulled("copy", where, offer.reference, offer.bytes, items)
+    check_room(0 if move else offer.bytes)
+
+    def bring(name: str, record: FileRecord, target: Path) -> None:
+        source = folder / name
+        if not source.is_file():
+            raise IntegrityError("the file is missing", where=source)
+        if move and (source.stat().st_size != record.bytes or sha256_file(source) != record.sha256):
+            raise IntegrityError(f"{name} is not what its manifest records", where=where)
+        add_file(source, target, record, link=move)
+        wishes.progress(name, record.bytes, record.bytes)
+
+    model = offer.install(bring)
+    return Pulled("copy", where, model.reference, offer.bytes, items, installed=model)
+
+
+def install_archive(archive: Path, wishes: Wishes, where: str) -> Pulled:
+    """Unpacks an archive and installs what is in it: a model folder, or one package.
+
+    Raises:
+        LilimsError: as `pull`.
+    """
+    if wishes.sha256 is not None and (found := sha256_file(archive)) != wishes.sha256:
+        raise IntegrityError(
+            f"the archive has the SHA-256 {found}, {wishes.sha256} is pinned", where=where,
+            hint="it was changed: nothing was installed; ask who offers it",
+        )  # fmt: skip
+    with _unpacked(archive) as folder:
+        if (folder / FILE_NAME).is_file():
+            return install_folder(folder, wishes, where, move=True)
+        packages = [path for path in [folder, *sorted(folder.iterdir())] if path.is_dir() and is_package(path)]
+        if len(packages) != 1:
+            raise UsageError(
+                "holds neither a model folder nor one package", where=where,
+                hint="an archive has manifest.json, or one .mlpackage, at its top or in its one folder",
+            )  # fmt: skip
+        return _import(packages[0], wishes, where)
+
+
+@contextmanager
+def _unpacked(archive: Path) -> Iterator[Path]:
+    """The folder of an archive's content, which is its one folder where it has nothing else."""
+    with scratch_directory(downloads_dir(), "unpack") as folder:
+        check_room(archive.stat().st_size)
+        extract(archive, folder, most=model_limit())
+        inside = list(folder.iterdir())
+        alone = len(inside) == 1 and inside[0].is_dir() and not is_package(inside[0])
+        yield inside[0] if alone else folder
+
+
+def _import(package: Path, wishes: Wishes, where: str) -> Pulled:
+    no_conversion(wishes)
+    if wishes.dry_run:
+        return Pulled("import", where, None, None)
+    model = import_package(package, name=wishes.name, force=wishes.force)
+    return Pulled("import", where, model.reference, model.bytes, installed=model)
