@@ -187,10 +187,15 @@ def lilims(monkeypatch: pytest.MonkeyPatch) -> Run:
     from importlib.metadata import EntryPoint
 
     from lilims.core import cli
+    from lilims.runtime.commands import export
 
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
     groups = project["entry-points"]
-    monkeypatch.setattr(
-        cli, "entry_points", lambda group: [EntryPoint(name, value, group) for name, value in groups[group].items()]
-    )
+    groups["lilims.commands"]["export"] = "lilims.runtime.commands.export:command"
+
+    def entry_points(group: str) -> list[EntryPoint]:
+        return [EntryPoint(name, value, group) for name, value in groups[group].items()]
+
+    monkeypatch.setattr(cli, "entry_points", entry_points)
+    monkeypatch.setattr(export, "entry_points", entry_points)
     return lambda *arguments: cli.run([str(argument) for argument in arguments])

@@ -14,12 +14,13 @@ Knows these files. Must not know how bytes arrive.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from lilims.core.errors import InputError, StorageError
-from lilims.core.files import read_json, sha256_file, storage_errors, write_json
+from lilims.core.files import read_json, sha256_file, storage_errors
 from lilims.core.locks import Lock, attempt
 
 from ..space import downloads_dir
@@ -102,12 +103,13 @@ class Blob:
             return None, None
 
     def begin(self, url: str, validator: str | None) -> None:
-        """Notes where the part comes from, before the first of its bytes.
+        """Notes where the part comes from, before the first of its bytes. Half a note counts as none.
 
         Raises:
             StorageError: the disk is full or cannot be written.
         """
-        write_json(self._origin, {"url": url, "validator": validator})
+        with storage_errors(self._origin):
+            self._origin.write_text(json.dumps({"url": url, "validator": validator}), "utf-8")
 
     def finish(self) -> None:
         """The part is whole: gives it its name.

@@ -68,6 +68,8 @@ async def _folder(url: str, policy: Policy, wishes: Wishes) -> Pulled:
             for name, want in wants.items()
         )
         if not wishes.force and (there := offer.installed()):
+            if not wishes.dry_run:  # a pull that was killed behind its last step may have left some
+                _clear(wants)
             return Pulled("none", url, there.reference, offer.bytes, installed=there)
         plan = Pulled("download", url, offer.reference, offer.bytes, items)
         if wishes.dry_run:
@@ -123,9 +125,13 @@ async def _fetch_all(
 
 def _install(offer: Offer, found: Mapping[str, Path], wants: Mapping[str, Want]) -> Installed:
     model = offer.install(lambda name, record, target: add_file(found[name], target, record, link=True))
+    _clear(wants)
+    return model
+
+
+def _clear(wants: Mapping[str, Want]) -> None:
     for want in wants.values():
         want.blob.remove()
-    return model
 
 
 async def _archive(url: str, policy: Policy, wishes: Wishes) -> Pulled:
