@@ -51,6 +51,7 @@ def import_package(
     """
     from lilims.runtime.portable.describe import describe_package
 
+    from .gc import make_room
     from .space import check_model
 
     if not (package.is_dir() and is_package(package)):
@@ -62,7 +63,8 @@ def import_package(
     if not re.match(NAME, name):
         raise UsageError(f"{name!r} cannot be a model's name", hint="letters, digits, dots, dashes; --as NAME")
     version = version or _version(info.version)
-    check_model(directory_size(package), where=package)
+    check_model(size := directory_size(package), where=package)
+    make_room(size)
     inside = f"model{package.suffix if package.suffix in ('.mlpackage', '.mlmodelc') else '.mlmodelc'}"
     with store.install(name, version, force=force) as folder:
         _copy(package, folder / inside)

@@ -150,7 +150,8 @@ def convert_checkpoint(source: str | Path, wishes: Wishes, where: str, default_n
     """
     from lilims.conversion import convert, dry_run
 
-    from .space import check_model, check_room
+    from .gc import make_room
+    from .space import check_model
 
     if wishes.sha256 is not None:
         raise UsageError("--sha256 is for models and archives, not for checkpoints")
@@ -161,7 +162,7 @@ def convert_checkpoint(source: str | Path, wishes: Wishes, where: str, default_n
     if wishes.dry_run:
         return found
     check_model(expected.package, where=where)
-    check_room(expected.package)
+    make_room(expected.package)
     store.tidy()
     target = store.place(name, version)
     made = convert(source, target, quantize=wishes.quantize, name=name, force=wishes.force)

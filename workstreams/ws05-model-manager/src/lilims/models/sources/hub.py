@@ -16,8 +16,9 @@ from lilims.core.errors import IntegrityError, ModelNotFoundError, UsageError
 from lilims.core.files import scratch_directory
 from lilims.core.manifest import FILE_NAME, check_relative
 
+from ..gc import make_room
 from ..pull import Pulled, Wishes, convert_checkpoint
-from ..space import check_model, check_room, downloads_dir
+from ..space import check_model, downloads_dir
 from .local import install_folder, pull_local
 from .names import HubSource
 
@@ -113,7 +114,7 @@ def pull_hub(source: HubSource, wishes: Wishes) -> Pulled:
     if wishes.dry_run:
         action = {"model": "download", "package": "import", "gguf": "convert"}[choice.kind]
         return Pulled(action, where, None, total)
-    check_room(0 if choice.kind == "gguf" else total)
+    make_room(0 if choice.kind == "gguf" else total)
     with hub_errors(source.repo, where):
         folder = Path(
             library.snapshot_download(

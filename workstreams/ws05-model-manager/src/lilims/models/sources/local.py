@@ -16,10 +16,11 @@ from lilims.core.manifest import FILE_NAME, FileRecord
 
 from ..archive.read import extract, is_archive
 from ..archive.write import SIGNATURE
+from ..gc import make_room
 from ..importing import import_package, name_from
 from ..offer import add_file, read_offer
 from ..pull import Item, Pulled, Wishes, convert_checkpoint, no_conversion
-from ..space import check_room, downloads_dir, model_limit
+from ..space import downloads_dir, model_limit
 
 __all__ = ["install_archive", "install_folder", "pull_local"]
 
@@ -60,7 +61,7 @@ def install_folder(folder: Path, wishes: Wishes, where: str, *, move: bool) -> P
         return Pulled("none", where, there.reference, offer.bytes, installed=there)
     if wishes.dry_run:
         return Pulled("copy", where, offer.reference, offer.bytes, items)
-    check_room(0 if move else offer.bytes)
+    make_room(0 if move else offer.bytes)
 
     def bring(name: str, record: FileRecord, target: Path) -> None:
         source = folder / name
@@ -102,7 +103,7 @@ def install_archive(archive: Path, wishes: Wishes, where: str) -> Pulled:
 def _unpacked(archive: Path) -> Iterator[Path]:
     """The folder of an archive's content, which is its one folder where it has nothing else."""
     with scratch_directory(downloads_dir(), "unpack") as folder:
-        check_room(archive.stat().st_size)
+        make_room(archive.stat().st_size)
         extract(archive, folder, most=model_limit())
         inside = list(folder.iterdir())
         alone = len(inside) == 1 and inside[0].is_dir() and not is_package(inside[0])

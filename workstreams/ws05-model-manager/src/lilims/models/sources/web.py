@@ -24,9 +24,10 @@ from ..download.area import Want
 from ..download.client import Client, open_client
 from ..download.fetch import fetch, fetch_small
 from ..errors import DownloadError
+from ..gc import make_room
 from ..offer import InstalledFiles, Offer, add_file, read_offer
 from ..pull import Item, Pulled, Wishes, no_conversion
-from ..space import check_room, model_limit
+from ..space import model_limit
 from ..store import Installed
 from .local import install_archive
 
@@ -74,7 +75,7 @@ async def _folder(url: str, policy: Policy, wishes: Wishes) -> Pulled:
         plan = Pulled("download", url, offer.reference, offer.bytes, items)
         if wishes.dry_run:
             return plan
-        check_room(plan.missing or 0)
+        make_room(plan.missing or 0)
         offer = await _with_signature(client, base, offer)
         found = await _fetch_all(client, wants, records, here, wishes)
     model = await asyncio.to_thread(_install, offer, found, wants)
@@ -140,7 +141,7 @@ async def _archive(url: str, policy: Policy, wishes: Wishes) -> Pulled:
     async with open_client(policy, wishes.patience, wishes.jobs) as client:
         if wishes.dry_run:
             return Pulled("download", url, None, None, (Item(name, None, want.arrived),))
-        check_room(0)
+        make_room(0)
         path = await fetch(client, want, lambda want, done: wishes.progress(want.name, done, want.bytes))
     done = await asyncio.to_thread(install_archive, path, wishes, url)
     want.blob.remove()
