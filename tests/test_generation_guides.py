@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-GUIDES = ("generation.md", "sessions.md", "long-context.md", "running-packages.md", "quality.md")
+GUIDES = ("generation.md", "sessions.md", "long-context.md", "running-packages.md", "quality.md", "models.md")
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,7 @@ import json, sys
 from lilims.core.privacy import hub_off
 hub_off()
 from lilims.core.errors import LilimsError
-from lilims.models.pull import Wishes, pull
+from lilims.models.pulling import Wishes, pull
 for source, name, dry in json.loads(sys.argv[1]):
     try:
         done = pull(source, Wishes(name=name, dry_run=dry))

@@ -28,7 +28,7 @@ HELPER = """
 import os, signal, sys
 from lilims.core.paths import home
 from lilims.core.settings import settings
-from lilims.models.pull import Wishes, pull
+from lilims.models.pulling import Wishes, pull
 import lilims.models.sources.web
 from lilims.models.download.client import _certificates
 

@@ -17,7 +17,7 @@ from .shared import safe
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
-    from ..pull import Pulled
+    from ..pulling import Pulled
 
 __all__ = ["command"]
 
@@ -55,7 +55,7 @@ def command(
     Files are compared with their recorded hashes as they arrive. What an interrupted pull has fetched is kept: the same
     command goes on.
     """
-    from ..pull import Wishes, pull
+    from ..pulling import Wishes, pull
     from .pull_progress import drawn
 
     with drawn() as progress:

@@ -17,7 +17,7 @@ from lilims.core.files import scratch_directory
 from lilims.core.manifest import FILE_NAME, check_relative
 
 from ..gc import make_room
-from ..pull import Pulled, Wishes, convert_checkpoint
+from ..pulling import Pulled, Wishes, convert_checkpoint
 from ..space import check_model, downloads_dir
 from .local import install_folder, pull_local
 from .names import HubSource

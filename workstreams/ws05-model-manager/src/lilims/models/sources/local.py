@@ -19,7 +19,7 @@ from ..archive.write import SIGNATURE
 from ..gc import make_room
 from ..importing import import_package, name_from
 from ..offer import add_file, read_offer
-from ..pull import Item, Pulled, Wishes, convert_checkpoint, no_conversion
+from ..pulling import Item, Pulled, Wishes, convert_checkpoint, no_conversion
 from ..space import downloads_dir, model_limit
 
 __all__ = ["install_archive", "install_folder", "pull_local"]

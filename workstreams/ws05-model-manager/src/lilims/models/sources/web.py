@@ -26,7 +26,7 @@ from ..download.fetch import fetch, fetch_small
 from ..errors import DownloadError
 from ..gc import make_room
 from ..offer import InstalledFiles, Offer, add_file, read_offer
-from ..pull import Item, Pulled, Wishes, no_conversion
+from ..pulling import Item, Pulled, Wishes, no_conversion
 from ..space import model_limit
 from ..store import Installed
 from .local import install_archive
