@@ -42,6 +42,8 @@ class Settings:
     """Gigabytes that models, downloads and caches may take together; 0 means no limit."""
     max_model_gb: int = 1
     """Gigabytes that one pulled or imported model may have; 0 means any number."""
+    registry: str = ""
+    """The registry of models that `lilims pull NAME` asks; empty means registry.yaml below the home."""
     kernels: bool = True
     """Multiply quantised weights with lilims-kernels where it is installed; off means with ONNX Runtime alone."""
     memory_mb: int = 0

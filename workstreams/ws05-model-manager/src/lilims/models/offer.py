@@ -95,7 +95,13 @@ class Offer:
 
 
 def read_offer(
-    raw: bytes, where: str, *, name: str | None, sha256: str | None, signature: bytes | None = None
+    raw: bytes,
+    where: str,
+    *,
+    name: str | None,
+    sha256: str | None,
+    version: str | None = None,
+    signature: bytes | None = None,
 ) -> Offer:
     """Reads a manifest that somebody offers.
 
@@ -104,6 +110,7 @@ def read_offer(
         where: where it lies, for messages.
         name: the name to install it by; default is its own.
         sha256: the SHA-256 that the bytes must have, if it is pinned.
+        version: the version that they must state, if it is pinned.
         signature: the bytes of its signature.
 
     Raises:
@@ -128,6 +135,8 @@ def read_offer(
     if name is not None and not re.match(NAME, name):
         raise UsageError(f"{name!r} cannot be a model's name", hint="letters, digits, dots, dashes; --as NAME")
     offer = Offer(raw, manifest, name or manifest.name, where, signature)
+    if version not in (None, manifest.version):
+        raise IntegrityError(f"has the version {manifest.version}, {version} is pinned", where=where)
     _check_names(manifest, where)
     check_model(offer.bytes, where=where)
     return offer

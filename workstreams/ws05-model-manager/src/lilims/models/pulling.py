@@ -10,7 +10,7 @@ Knows what a pull is asked for and what it gives. Must not know any kind of sour
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Wishes:
         quantize: the scheme, where a checkpoint is converted.
         force: replace another model of that name and version.
         sha256: the SHA-256 that the manifest, or the archive, must have.
+        version: the version that a ready model must have.
         private: addresses of private networks may be asked.
         jobs: files that are fetched at once.
         dry_run: find out what would be done, and do nothing.
@@ -45,6 +46,7 @@ class Wishes:
     quantize: str | None = None
     force: bool = False
     sha256: str | None = None
+    version: str | None = None
     private: bool = False
     jobs: int = 4
     dry_run: bool = False
@@ -127,8 +129,18 @@ def pull(source: str, wishes: Wishes) -> Pulled:
         from .sources.local import pull_local
 
         return pull_local(named.path, wishes)
-    assert isinstance(named, NamedSource)
-    raise UsageError(f"{source!r} is neither a path nor an address", hint="a path, https://…, or hf:org/name")
+    return _from_registry(named, wishes)
+
+
+def _from_registry(named: NamedSource, wishes: Wishes) -> Pulled:
+    """Brings the best version of a name that the registry has, pinned as it says."""
+    from .registry import find_entry
+
+    entry = find_entry(named.name, named.wanted)
+    if wishes.sha256 not in (None, entry.sha256):
+        raise UsageError("--sha256 is not what the registry pins", hint="leave it out")
+    pinned = replace(wishes, name=wishes.name or entry.name, sha256=entry.sha256, version=str(entry.version))
+    return pull(entry.source, pinned)
 
 
 def no_conversion(wishes: Wishes, manifest: AnyManifest | None = None) -> None:

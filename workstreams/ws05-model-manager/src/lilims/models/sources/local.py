@@ -54,7 +54,7 @@ def install_folder(folder: Path, wishes: Wishes, where: str, *, move: bool) -> P
     signed = (folder / SIGNATURE).is_file()
     signature = read_bytes(folder / SIGNATURE, limit=_MOST_SIGNATURE) if signed else None
     sha256 = None if move else wishes.sha256  # an archive's hash is that of the archive
-    offer = read_offer(raw, where, name=wishes.name, sha256=sha256, signature=signature)
+    offer = read_offer(raw, where, name=wishes.name, sha256=sha256, version=wishes.version, signature=signature)
     no_conversion(wishes, offer.manifest)
     items = tuple(Item(name, record.bytes, 0) for name, record in offer.manifest.files.items())
     if not wishes.force and (there := offer.installed()):

@@ -60,7 +60,7 @@ async def _folder(url: str, policy: Policy, wishes: Wishes) -> Pulled:
         base = base.copy_with(path=base.path.rstrip("/") + f"/{FILE_NAME}")
     async with open_client(policy, wishes.patience, wishes.jobs) as client:
         raw = await fetch_small(client, str(base), _MOST_MANIFEST)
-        offer = read_offer(raw, url, name=wishes.name, sha256=wishes.sha256)
+        offer = read_offer(raw, url, name=wishes.name, sha256=wishes.sha256, version=wishes.version)
         wants = {name: _want(base, name, record) for name, record in offer.manifest.files.items()}
         here = await asyncio.to_thread(InstalledFiles)
         records = offer.manifest.files
