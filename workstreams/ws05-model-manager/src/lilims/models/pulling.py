@@ -37,6 +37,7 @@ class Wishes:
         force: replace another model of that name and version.
         sha256: the SHA-256 that the manifest, or the archive, must have.
         version: the version that a ready model must have.
+        key: the public key that a ready model must be signed with, 64 hexadecimal digits.
         private: addresses of private networks may be asked.
         jobs: files that are fetched at once.
         dry_run: find out what would be done, and do nothing.
@@ -47,6 +48,7 @@ class Wishes:
     force: bool = False
     sha256: str | None = None
     version: str | None = None
+    key: str | None = None
     private: bool = False
     jobs: int = 4
     dry_run: bool = False
@@ -139,7 +141,13 @@ def _from_registry(named: NamedSource, wishes: Wishes) -> Pulled:
     entry = find_entry(named.name, named.wanted)
     if wishes.sha256 not in (None, entry.sha256):
         raise UsageError("--sha256 is not what the registry pins", hint="leave it out")
-    pinned = replace(wishes, name=wishes.name or entry.name, sha256=entry.sha256, version=str(entry.version))
+    pinned = replace(
+        wishes,
+        name=wishes.name or entry.name,
+        sha256=entry.sha256,
+        version=str(entry.version),
+        key=wishes.key or entry.key,
+    )
     return pull(entry.source, pinned)
 
 
@@ -154,6 +162,16 @@ def no_conversion(wishes: Wishes, manifest: AnyManifest | None = None) -> None:
         raise UsageError(f"--quantize is for checkpoints: {what}", hint="leave it out")
 
 
+def no_key(wishes: Wishes, where: str) -> None:
+    """Refuses a pinned key for what cannot be signed.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if wishes.key is not None:
+        raise UsageError("only a ready model, with a manifest, can be signed", where=where, hint="leave --key out")
+
+
 def convert_checkpoint(source: str | Path, wishes: Wishes, where: str, default_name: str) -> Pulled:
     """Converts a checkpoint into the models folder.
 
@@ -165,6 +183,7 @@ def convert_checkpoint(source: str | Path, wishes: Wishes, where: str, default_n
     from .gc import make_room
     from .space import check_model
 
+    no_key(wishes, where)
     if wishes.sha256 is not None:
         raise UsageError("--sha256 is for models and archives, not for checkpoints")
     name, version = wishes.name or default_name, "1.0.0"

@@ -34,6 +34,7 @@ from lilims.core.package_manifest import AnyManifest, read_any
 from lilims.core.paths import models_dir, state_dir
 from lilims.core.versions import Range, Version
 
+from .archive.write import SIGNATURE
 from .errors import ModelInUseError
 
 __all__ = ["Installed", "all_models", "disk_bytes", "find", "install", "matching", "pin", "remove", "tidy"]
@@ -220,7 +221,7 @@ def pin(model: Installed, *, keep: bool) -> None:
 
 def unrecorded(model: Installed) -> list[str]:
     """Files of a model's folder that its manifest does not name."""
-    known = set(model.manifest.files) | {FILE_NAME} if model.manifest else set()
+    known = set(model.manifest.files) | {FILE_NAME, SIGNATURE} if model.manifest else set()
     there = (path.relative_to(model.folder).as_posix() for path in model.folder.rglob("*") if not path.is_dir())
     return sorted(set(there) - known)
 

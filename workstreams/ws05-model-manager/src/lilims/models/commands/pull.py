@@ -32,6 +32,7 @@ _EPILOG = "Examples: lilims pull https://example.org/tiny/   ·   lilims pull hf
     "--quantize", metavar="SCHEME", help="Where a checkpoint is converted: int4, int8, fp16 … [default: int4]."
 )
 @click.option("--sha256", metavar="HASH", help="The SHA-256 that the manifest, or the archive, must have.")
+@click.option("--key", metavar="KEY", help="The public key that the model must be signed with.")
 @click.option("--force", is_flag=True, help="Replace another model of that name and version.")
 @click.option("--allow-private", is_flag=True, help="Also ask addresses inside private networks.")
 @click.option("--jobs", type=click.IntRange(1, 32), default=4, show_default=True, help="Files to fetch at once.")
@@ -42,6 +43,7 @@ def command(
     name: str | None,
     quantize: str | None,
     sha256: str | None,
+    key: str | None,
     force: bool,
     allow_private: bool,
     jobs: int,
@@ -59,13 +61,18 @@ def command(
     from .pull_progress import drawn
 
     with drawn() as progress:
-        done = pull(
-            _source(source, model),
-            Wishes(
-                name=name, quantize=quantize, force=force, sha256=_hash(sha256), private=allow_private, jobs=jobs,
-                dry_run=dry_run, progress=progress,
-            ),
-        )  # fmt: skip
+        wishes = Wishes(
+            name=name,
+            quantize=quantize,
+            force=force,
+            sha256=_hash(sha256, "--sha256"),
+            key=_hash(key, "--key"),
+            private=allow_private,
+            jobs=jobs,
+            dry_run=dry_run,
+            progress=progress,
+        )
+        done = pull(_source(source, model), wishes)
     value = {"dry_run": dry_run, **done.as_dict()}
     console.result("pull", value, lambda out: _draw(out, done, value))
 
@@ -78,14 +85,14 @@ def _source(source: str | None, model: str | None) -> str:
     return str(source or model)
 
 
-def _hash(text: str | None) -> str | None:
+def _hash(text: str | None, option: str) -> str | None:
     import re
 
     if text is None:
         return None
     found = text.lower().removeprefix("sha256:")
     if not re.fullmatch(r"[0-9a-f]{64}", found):
-        raise click.UsageError("--sha256 takes 64 hexadecimal digits")
+        raise click.UsageError(f"{option} takes 64 hexadecimal digits")
     return found
 
 

@@ -32,6 +32,7 @@ def command(model: str) -> None:
 
     from ..condition import about
     from ..names import resolve
+    from ..signing import signature_state
     from ..store import Installed, all_models
 
     folder = resolve(model)
@@ -42,6 +43,7 @@ def command(model: str) -> None:
     value: dict[str, Any] = {**about(shown), "installed": bool(here), "manifest": manifest.model_dump(mode="json")}
     if isinstance(manifest, Manifest):
         value["identity"] = identity(manifest)
+    value["signature"], value["key"] = signature_state(folder)
     console.result("model", value, lambda out: _draw(out, value, manifest))
 
 
@@ -62,6 +64,8 @@ def _draw(out: RichConsole, value: dict[str, Any], manifest: AnyManifest) -> Non
     ]
     if "identity" in value:
         rows.append(("identity", value["identity"]))
+    if value["signature"] != "none":
+        rows.append(("signature", f"{value['signature']}, key {value['key'] or 'unknown'}"))
     for label, text in rows:
         out.print(f"[dim]{label:<10}[/] {safe(text)}")
     _draw_files(out, manifest)

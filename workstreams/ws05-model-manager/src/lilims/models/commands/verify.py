@@ -72,6 +72,7 @@ def _verify(model: Installed, *, sizes: bool) -> dict[str, Any]:
     from lilims.core.integrity import verify_files
     from lilims.core.package_manifest import read_any
 
+    from ..signing import signature_state
     from ..store import unrecorded
 
     damage = None
@@ -79,13 +80,21 @@ def _verify(model: Installed, *, sizes: bool) -> dict[str, Any]:
         verify_files(model.folder, read_any(model.folder), verify="sizes" if sizes else "full")
     except InputError as error:
         damage = str(error)
-    return {"model": model.reference, "folder": str(model.folder), "damage": damage, "unrecorded": unrecorded(model)}
+    state, key = signature_state(model.folder)
+    if state == "broken":
+        damage = damage or "its signature is not one of this manifest"
+    return {
+        "model": model.reference, "folder": str(model.folder), "damage": damage, "signature": state, "key": key,
+        "unrecorded": unrecorded(model),
+    }  # fmt: skip
 
 
 def _draw(out: RichConsole, results: list[dict[str, Any]]) -> None:
     for one in results:
         mark = "[red]damaged[/]" if one["damage"] else "[green]ok[/]"
         out.print(f"{mark}  {safe(one['model'])}" + (f"  {safe(one['damage'])}" if one["damage"] else ""))
+        if one["signature"] == "valid":
+            out.print(f"    [dim]signed with the key[/] {one['key']}")
         for name in one["unrecorded"]:
             out.print(f"    [dim]not in the manifest:[/] {safe(name)}")
     if any(one["damage"] for one in results):

@@ -19,7 +19,8 @@ from ..archive.write import SIGNATURE
 from ..gc import make_room
 from ..importing import import_package, name_from
 from ..offer import add_file, read_offer
-from ..pulling import Item, Pulled, Wishes, convert_checkpoint, no_conversion
+from ..pulling import Item, Pulled, Wishes, convert_checkpoint, no_conversion, no_key
+from ..signing import check_signature
 from ..space import downloads_dir, model_limit
 
 __all__ = ["install_archive", "install_folder", "pull_local"]
@@ -56,6 +57,8 @@ def install_folder(folder: Path, wishes: Wishes, where: str, *, move: bool) -> P
     sha256 = None if move else wishes.sha256  # an archive's hash is that of the archive
     offer = read_offer(raw, where, name=wishes.name, sha256=sha256, version=wishes.version, signature=signature)
     no_conversion(wishes, offer.manifest)
+    if wishes.key is not None:
+        check_signature(raw, signature, wishes.key, where)
     items = tuple(Item(name, record.bytes, 0) for name, record in offer.manifest.files.items())
     if not wishes.force and (there := offer.installed()):
         return Pulled("none", where, there.reference, offer.bytes, installed=there)
@@ -112,6 +115,7 @@ def _unpacked(archive: Path) -> Iterator[Path]:
 
 def _import(package: Path, wishes: Wishes, where: str) -> Pulled:
     no_conversion(wishes)
+    no_key(wishes, where)
     if wishes.dry_run:
         return Pulled("import", where, None, None)
     model = import_package(package, name=wishes.name, force=wishes.force)

@@ -27,6 +27,7 @@ from ..errors import DownloadError
 from ..gc import make_room
 from ..offer import InstalledFiles, Offer, add_file, read_offer
 from ..pulling import Item, Pulled, Wishes, no_conversion
+from ..signing import check_signature
 from ..space import model_limit
 from ..store import Installed
 from .local import install_archive
@@ -75,8 +76,10 @@ async def _folder(url: str, policy: Policy, wishes: Wishes) -> Pulled:
         plan = Pulled("download", url, offer.reference, offer.bytes, items)
         if wishes.dry_run:
             return plan
-        make_room(plan.missing or 0)
         offer = await _with_signature(client, base, offer)
+        if wishes.key is not None:
+            check_signature(raw, offer.signature, wishes.key, url)
+        make_room(plan.missing or 0)
         found = await _fetch_all(client, wants, records, here, wishes)
     model = await asyncio.to_thread(_install, offer, found, wants)
     return Pulled("download", url, model.reference, offer.bytes, items, installed=model)
