@@ -40,11 +40,14 @@ def want(server: Server, **fields: object) -> Want:
 
 
 def get(wanted: Want, patience: Patience = PATIENCE, policy: Policy | None = None) -> Path:
-    async def run() -> Path:
-        async with open_client(policy or Policy.of(wanted.url), patience) as client:
-            return await fetch(client, wanted, lambda _want, _done: None)
+    taken: list[Path] = []
 
-    return asyncio.run(run())
+    async def run() -> None:
+        async with open_client(policy or Policy.of(wanted.url), patience) as client:
+            await fetch(client, wanted, lambda _want, _done: None, taken.append)
+
+    asyncio.run(run())
+    return taken[0]
 
 
 FAULTS = {
@@ -170,11 +173,15 @@ def test_parts_that_a_killed_process_has_left(case: str, server: Server, home: P
 def test_two_at_once_fetch_once(server: Server, home: Path) -> None:
     server.faults["/x"] = ["pause:30000"]
 
-    async def run() -> list[Path]:
-        async with open_client(Policy.of(server.url), PATIENCE) as client:
-            return await asyncio.gather(*(fetch(client, want(server), lambda _w, _d: None) for _ in range(3)))
+    taken: list[Path] = []
 
-    assert {path.read_bytes() for path in asyncio.run(run())} == {DATA}
+    async def run() -> None:
+        async with open_client(Policy.of(server.url), PATIENCE) as client:
+            fetches = (fetch(client, want(server), lambda _w, _d: None, taken.append) for _ in range(3))
+            await asyncio.gather(*fetches)
+
+    asyncio.run(run())
+    assert [path.read_bytes() for path in taken] == [DATA] * 3
     assert len(server.asked) == 1
 
 

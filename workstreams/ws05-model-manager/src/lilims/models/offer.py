@@ -1,6 +1,6 @@
 """A ready model that somebody offers: its manifest is the index of its files.
 
-Knows manifests and the store. Must not know where the files come from: whoever brings them is a function.
+Knows manifests and the store. Must not know where the files come from.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +24,9 @@ from . import store
 from .archive.write import SIGNATURE
 from .space import check_model
 
-__all__ = ["Bring", "InstalledFiles", "Offer", "add_file", "read_offer"]
+__all__ = ["InstalledFiles", "Offer", "add_file", "read_offer"]
 
 _BLOCK = 1 << 20
-Bring = Callable[[str, FileRecord, Path], None]
-"""Puts a file of the model to a path: its name in the model, what is recorded of it, the path."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +76,23 @@ class Offer:
             return None  # damaged: it is brought again
         return there
 
-    def install(self, bring: Bring) -> store.Installed:
-        """Installs the model, in the place of what may be there.
+    @contextmanager
+    def installing(self) -> Iterator[Path]:
+        """A folder for the files; when the block ends well, the model is installed in the place of what was there.
 
         Raises:
-            IntegrityError: a file is not what the manifest records.
+            IntegrityError: a file is missing or has another size than the manifest records.
             StorageError: the disk is full or cannot be written.
         """
         with store.install(self.name, self.manifest.version, force=True) as folder:
-            for name, record in self.manifest.files.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                bring(name, record, folder / name)
+            yield folder
             (folder / FILE_NAME).write_bytes(self.raw)
             if self.signature is not None:
                 (folder / SIGNATURE).write_bytes(self.signature)
-        return store.find(f"{self.name}@{self.manifest.version}")
+
+    def result(self) -> store.Installed:
+        """The model, once it is installed."""
+        return store.find(self.reference)
 
 
 def read_offer(
@@ -152,12 +153,15 @@ def _check_names(manifest: AnyManifest, where: str) -> None:
 
 
 def add_file(source: Path, target: Path, record: FileRecord, *, link: bool) -> None:
-    """Puts a file's verified bytes to a path: as a second name of them where that is wanted and can be, or a copy.
+    """Puts a file's verified bytes to a path, whose folder is made: a second name of them with `link`, where there are
+    links, else a copy.
 
     Raises:
         IntegrityError: the copy is not what is recorded.
         StorageError: the disk is full or cannot be written.
     """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     if link:
         try:
             os.link(source, target)

@@ -35,6 +35,7 @@ from lilims.core.paths import models_dir, state_dir
 from lilims.core.versions import Range, Version
 
 from .archive.write import SIGNATURE
+from .backup import exclude
 from .errors import ModelInUseError
 
 __all__ = ["Installed", "all_models", "disk_bytes", "find", "install", "matching", "pin", "remove", "tidy"]
@@ -170,6 +171,7 @@ def install(name: str, version: str, *, force: bool = False) -> Iterator[Path]:
     with new_directory(target, force=force) as folder:
         yield folder
         verify_files(folder, read_any(folder), verify="sizes")
+    exclude(target)
     usage.touch(target)
 
 

@@ -23,6 +23,7 @@ import httpx2
 from lilims.core.errors import IntegrityError
 from lilims.core.files import storage_errors
 
+from ..backup import exclude
 from ..errors import ModelTooLargeError
 from ..space import check_room
 from .area import Blob, Want
@@ -77,10 +78,11 @@ class _Writing:
             os.fsync(self.file.fileno())
 
 
-async def fetch(client: Client, want: Want, report: Report) -> Path:
-    """Fetches a file into the downloads; returns where it lies there.
+async def fetch(client: Client, want: Want, report: Report, take: Callable[[Path], None]) -> None:
+    """Fetches a file into the downloads and gives it to `take`, which may link or copy it.
 
-    Another process that fetches it is waited for. What an earlier one has fetched is not fetched again.
+    Another process that fetches it is waited for. What an earlier one has fetched is not fetched again. Nobody removes
+    the file while `take` has it.
 
     Raises:
         ModelNotFoundError, DownloadError, AddressError: the server has it not, refuses, or breaks off too often.
@@ -89,20 +91,16 @@ async def fetch(client: Client, want: Want, report: Report) -> Path:
         StorageError: the disk is full or cannot be written.
     """
     blob = want.blob
-    while True:
-        if await asyncio.to_thread(blob.complete):
-            report(want, blob.path.stat().st_size)
-            return blob.path
-        lock = blob.lock()
-        if lock is not None:
-            break
+    while (lock := blob.lock()) is None:
         await asyncio.sleep(_POLL)
     try:
-        if not await asyncio.to_thread(blob.complete):  # another process may have brought it just now
+        if await asyncio.to_thread(blob.complete):
+            report(want, blob.path.stat().st_size)
+        else:
             await _fetch_locked(client, want, report)
+        await asyncio.to_thread(take, blob.path)
     finally:
         lock.remove()
-    return blob.path
 
 
 async def _fetch_locked(client: Client, want: Want, report: Report) -> None:
@@ -111,6 +109,7 @@ async def _fetch_locked(client: Client, want: Want, report: Report) -> None:
     with storage_errors(blob.part):
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
         file = os.fdopen(os.open(blob.part, flags, 0o666), "r+b", buffering=0)
+    exclude(blob.path.parent)
     with file:
         writing = _Writing(blob, file)
         await asyncio.to_thread(writing.read_back)

@@ -12,7 +12,7 @@ from pathlib import Path
 from lilims.core.errors import IntegrityError, UsageError
 from lilims.core.files import read_bytes, scratch_directory, sha256_file
 from lilims.core.locate import is_package
-from lilims.core.manifest import FILE_NAME, FileRecord
+from lilims.core.manifest import FILE_NAME
 
 from ..archive.read import extract, is_archive
 from ..archive.write import SIGNATURE
@@ -66,16 +66,16 @@ def install_folder(folder: Path, wishes: Wishes, where: str, *, move: bool) -> P
         return Pulled("copy", where, offer.reference, offer.bytes, items)
     make_room(0 if move else offer.bytes)
 
-    def bring(name: str, record: FileRecord, target: Path) -> None:
-        source = folder / name
-        if not source.is_file():
-            raise IntegrityError("the file is missing", where=source)
-        if move and (source.stat().st_size != record.bytes or sha256_file(source) != record.sha256):
-            raise IntegrityError(f"{name} is not what its manifest records", where=where)
-        add_file(source, target, record, link=move)
-        wishes.progress(name, record.bytes, record.bytes)
-
-    model = offer.install(bring)
+    with offer.installing() as target:
+        for name, record in offer.manifest.files.items():
+            source = folder / name
+            if not source.is_file():
+                raise IntegrityError("the file is missing", where=source)
+            if move and (source.stat().st_size != record.bytes or sha256_file(source) != record.sha256):
+                raise IntegrityError(f"{name} is not what its manifest records", where=where)
+            add_file(source, target / name, record, link=move)
+            wishes.progress(name, record.bytes, record.bytes)
+    model = offer.result()
     return Pulled("copy", where, model.reference, offer.bytes, items, installed=model)
 
 

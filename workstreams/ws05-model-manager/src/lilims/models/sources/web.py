@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 import httpx2
 
-from lilims.core.errors import ModelNotFoundError, UnsupportedError
+from lilims.core.errors import InputError, ModelNotFoundError, UnsupportedError, UsageError
+from lilims.core.locks import Lock, attempt
 from lilims.core.manifest import FILE_NAME, FileRecord
+from lilims.core.paths import state_dir
 from lilims.core.settings import settings
 
 from ..archive.read import is_archive
@@ -29,13 +31,13 @@ from ..offer import InstalledFiles, Offer, add_file, read_offer
 from ..pulling import Item, Pulled, Wishes, no_conversion
 from ..signing import check_signature
 from ..space import model_limit
-from ..store import Installed
 from .local import install_archive
 
 __all__ = ["pull_web"]
 
 _MOST_MANIFEST = 16 << 20
 _MOST_SIGNATURE = 1 << 16
+_POLL = 0.1  # seconds
 
 
 def pull_web(url: str, wishes: Wishes) -> Pulled:
@@ -63,26 +65,56 @@ async def _folder(url: str, policy: Policy, wishes: Wishes) -> Pulled:
         raw = await fetch_small(client, str(base), _MOST_MANIFEST)
         offer = read_offer(raw, url, name=wishes.name, sha256=wishes.sha256, version=wishes.version)
         wants = {name: _want(base, name, record) for name, record in offer.manifest.files.items()}
-        here = await asyncio.to_thread(InstalledFiles)
-        records = offer.manifest.files
-        items = tuple(
-            Item(name, want.bytes, records[name].bytes if records[name] in here else want.arrived)
-            for name, want in wants.items()
-        )
-        if not wishes.force and (there := offer.installed()):
-            if not wishes.dry_run:  # a pull that was killed behind its last step may have left some
-                _clear(wants)
-            return Pulled("none", url, there.reference, offer.bytes, installed=there)
-        plan = Pulled("download", url, offer.reference, offer.bytes, items)
         if wishes.dry_run:
-            return plan
+            there = _present(offer, url, wants, wishes)
+            return there if there is not None else await asyncio.to_thread(_plan, offer, url, wants)
         offer = await _with_signature(client, base, offer)
         if wishes.key is not None:
             check_signature(raw, offer.signature, wishes.key, url)
-        make_room(plan.missing or 0)
-        found = await _fetch_all(client, wants, records, here, wishes)
-    model = await asyncio.to_thread(_install, offer, found, wants)
-    return Pulled("download", url, model.reference, offer.bytes, items, installed=model)
+        lock = await _lock(offer)
+        try:
+            there = _present(offer, url, wants, wishes)
+            return there if there is not None else await _download(client, offer, url, wants, wishes)
+        finally:
+            lock.remove()
+
+
+def _present(offer: Offer, url: str, wants: Mapping[str, Want], wishes: Wishes) -> Pulled | None:
+    """The model, if it is installed already."""
+    there = None if wishes.force else offer.installed()
+    if there is None:
+        return None
+    if not wishes.dry_run:
+        _clear(wants)  # a pull that was killed behind its last step may have left some
+    return Pulled("none", url, there.reference, offer.bytes, installed=there)
+
+
+def _plan(offer: Offer, url: str, wants: Mapping[str, Want]) -> Pulled:
+    """What would be fetched, and how much of it is here."""
+    here, records = InstalledFiles(), offer.manifest.files
+    items = tuple(
+        Item(name, want.bytes, records[name].bytes if records[name] in here else want.arrived)
+        for name, want in wants.items()
+    )
+    return Pulled("download", url, offer.reference, offer.bytes, items)
+
+
+async def _lock(offer: Offer) -> Lock:
+    """One process at a time brings a version of a name: the next one then finds it installed."""
+    path = state_dir() / "pulling" / offer.reference
+    while (lock := attempt(path)) is None:
+        await asyncio.sleep(_POLL)
+    return lock
+
+
+async def _download(client: Client, offer: Offer, url: str, wants: Mapping[str, Want], wishes: Wishes) -> Pulled:
+    plan = await asyncio.to_thread(_plan, offer, url, wants)
+    make_room(plan.missing or 0)
+    with offer.installing() as folder:
+        await _fetch_all(client, wants, offer.manifest.files, folder, wishes)
+    _clear(wants)
+    model = offer.result()
+    return dataclasses.replace(plan, model=model.reference, installed=model)
 
 
 def _want(base: httpx2.URL, name: str, record: FileRecord) -> Want:
@@ -106,31 +138,30 @@ async def _with_signature(client: Client, base: httpx2.URL, offer: Offer) -> Off
 
 
 async def _fetch_all(
-    client: Client, wants: Mapping[str, Want], records: Mapping[str, FileRecord], here: InstalledFiles, wishes: Wishes
-) -> dict[str, Path]:
-    """Where each file's bytes lie: in an installed model that has them, or in the downloads. The largest come first."""
-    found: dict[str, Path] = {}
+    client: Client, wants: Mapping[str, Want], records: Mapping[str, FileRecord], folder: Path, wishes: Wishes
+) -> None:
+    """Brings every file into the folder, of an installed model that has it or of the server; the largest first."""
+    here = await asyncio.to_thread(InstalledFiles)
     gate = asyncio.Semaphore(wishes.jobs)
 
     async def bring(name: str, want: Want) -> None:
+        record, target = records[name], folder / name
         async with gate:
-            there = await asyncio.to_thread(here.get, records[name])
-            if there is None:
-                there = await fetch(client, want, lambda want, done: wishes.progress(want.name, done, want.bytes))
-            else:
-                wishes.progress(name, records[name].bytes, records[name].bytes)
-            found[name] = there
+            there = await asyncio.to_thread(here.get, record)
+            if there is not None:
+                await asyncio.to_thread(add_file, there, target, record, link=True)
+                wishes.progress(name, record.bytes, record.bytes)
+                return
+            await fetch(
+                client,
+                want,
+                lambda want, done: wishes.progress(want.name, done, want.bytes),
+                lambda path: add_file(path, target, record, link=True),
+            )
 
     async with asyncio.TaskGroup() as group:
         for name, want in sorted(wants.items(), key=lambda item: -records[item[0]].bytes):
             group.create_task(bring(name, want))
-    return found
-
-
-def _install(offer: Offer, found: Mapping[str, Path], wants: Mapping[str, Want]) -> Installed:
-    model = offer.install(lambda name, record, target: add_file(found[name], target, record, link=True))
-    _clear(wants)
-    return model
 
 
 def _clear(wants: Mapping[str, Want]) -> None:
@@ -141,11 +172,20 @@ def _clear(wants: Mapping[str, Want]) -> None:
 async def _archive(url: str, policy: Policy, wishes: Wishes) -> Pulled:
     name = parse(url).path.rpartition("/")[2]
     want = Want(url, name, wishes.sha256, None, model_limit())
+    done: list[Pulled] = []
     async with open_client(policy, wishes.patience, wishes.jobs) as client:
         if wishes.dry_run:
             return Pulled("download", url, None, None, (Item(name, None, want.arrived),))
         make_room(0)
-        path = await fetch(client, want, lambda want, done: wishes.progress(want.name, done, want.bytes))
-    done = await asyncio.to_thread(install_archive, path, wishes, url)
+        try:
+            await fetch(
+                client,
+                want,
+                lambda want, done: wishes.progress(want.name, done, want.bytes),
+                lambda path: done.append(install_archive(path, wishes, url)),
+            )
+        except (InputError, UsageError):  # what is in it will not be better the next time
+            want.blob.remove()
+            raise
     want.blob.remove()
-    return done
+    return done[0]
