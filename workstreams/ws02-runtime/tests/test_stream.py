@@ -12,7 +12,7 @@ import pytest
 from lilims.core.errors import OutOfMemoryError
 from lilims.runtime import Model, Statistics, Token
 from lilims.runtime.generation.events import NO_TOKEN
-from lilims.runtime.generation.stream import AHEAD
+from lilims.runtime.generation.pump import AHEAD
 
 from .fakes import CONTEXT, EOS, FakeExecutor, fake_model, mixed, scripted
 

@@ -55,8 +55,9 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 PACKAGE_CONTRACT = "lilims.package/1"  # of package_manifest.py
 
-SEMVER = r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
+SEMVER = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$"
 SHA256 = r"^[0-9a-f]{64}$"
+_REPO = r"^[0-9A-Za-z_.-]{1,96}/[0-9A-Za-z_.-]{1,96}$"  # \w would be Unicode's, and take 0.1 s to compile
 _SCHEME = r"^[a-z][a-z0-9-]{0,31}$"
 Positive = Annotated[int, Field(gt=0, le=1 << 40)]
 Count = Annotated[int, Field(ge=0, le=1 << 50)]
@@ -68,13 +69,13 @@ M = TypeVar("M", bound="Record")
 class Record(BaseModel):
     """A part of a manifest: its fields and no others, which do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Hub(Record):
     """Where a checkpoint was downloaded from: `org/name` on the Hugging Face hub, at a commit."""
 
-    repo: Annotated[str, Field(pattern=r"^[\w.-]{1,96}/[\w.-]{1,96}$")]
+    repo: Annotated[str, Field(pattern=_REPO)]
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 

@@ -14,10 +14,11 @@ from lilims.runtime.portable.buffers import StateBuffers, fit_mask, places_neede
 from lilims.runtime.portable.fusion import fuse
 from lilims.runtime.portable.lowered import Group, group
 from lilims.runtime.portable.lowering.scope import Precision
+from lilims.runtime.portable.plan import Prefix
 from lilims.runtime.portable.program import Function, Ref, TensorType, Value
 from lilims.runtime.portable.session import Executable
 from lilims.runtime.portable.sharing.family import Family, Member
-from lilims.runtime.portable.sharing.prefix import Prefix, free_rows
+from lilims.runtime.portable.sharing.prefix import free_rows
 
 from .build import Fn, literal
 

@@ -17,7 +17,7 @@ from lilims.core.errors import LilimsError, PackageError, UsageError
 from lilims.core.testing import interrupted
 from lilims.runtime.portable import MLModel, MLState
 from lilims.runtime.portable.buffers import StateBuffers
-from lilims.runtime.portable.compiler import Slot
+from lilims.runtime.portable.plan import Slot
 from lilims.runtime.portable.program import TensorType
 
 from .build import Fn, Runner

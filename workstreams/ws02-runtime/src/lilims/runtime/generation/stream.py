@@ -3,26 +3,21 @@
 Knows threads and queues. Must not know how tokens come about.
 
     for token in generation            the caller's thread decodes: a slow caller pauses it
-    async for token in generation      a thread decodes ahead by at most `AHEAD` tokens, then waits for the consumer
+    async for token in generation      a thread decodes at most `pump.AHEAD` tokens ahead, then waits for the consumer
     generation.deliver(delegate)       a thread decodes and calls the delegate for each token
 
-One generation is for one of them. None drops a token, and none keeps more than `AHEAD`.
+One generation is for one of them. None drops a token, and none keeps more than that.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
 from ..statistics import Statistics
 from .events import Delegate, Token
 
-__all__ = ["AHEAD", "Generation"]
-
-AHEAD = 16
-"""Tokens that wait for an asynchronous consumer at most."""
+__all__ = ["Generation"]
 
 
 class Generation(Iterator[Token]):
@@ -84,56 +79,11 @@ class Generation(Iterator[Token]):
 
     async def _ahead(self) -> AsyncIterator[Token]:
         """Tokens from a thread. When the consumer leaves, the thread ends within a step, and that is awaited."""
-        pump = _Pump(self, asyncio.get_running_loop())
+        from .pump import Pump  # here: asyncio takes long to import
+
+        pump = Pump(self)
         try:
             async for token in pump.tokens():
                 yield token
         finally:
             await pump.stop()
-
-
-class _Pump:
-    """The thread that decodes for an event loop, and the queue between them."""
-
-    def __init__(self, generation: Generation, loop: asyncio.AbstractEventLoop) -> None:
-        self._generation = generation
-        self._loop = loop
-        self._queue: asyncio.Queue[Token | BaseException | None] = asyncio.Queue()
-        self._room = threading.Semaphore(AHEAD)
-        self._left = False
-        self._thread = threading.Thread(target=self._run, name="lilims-generation", daemon=True)
-        self._thread.start()
-
-    async def tokens(self) -> AsyncIterator[Token]:
-        while (item := await self._queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            self._room.release()
-            yield item
-
-    async def stop(self) -> None:
-        self._left = True
-        self._generation.interrupt()
-        self._room.release()  # it may wait for room
-        await asyncio.shield(asyncio.to_thread(self._thread.join))
-
-    def _run(self) -> None:
-        last: BaseException | None = None
-        try:
-            for token in self._generation:
-                self._room.acquire()
-                if self._left:
-                    break
-                self._put(token)
-        except BaseException as exc:
-            last = exc
-        finally:
-            self._generation.close()
-        self._put(last)
-
-    def _put(self, item: Any) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
-        except RuntimeError:  # the loop was closed: nobody listens
-            self._generation.interrupt()
-            self._left = True

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from lilims.core.errors import ExecutionError, UnsupportedError
 
-from .compiler import Slot
-from .lowering.scope import ONNX_DTYPES
+from .lowering.dtypes import ONNX_DTYPES
+from .plan import Slot
 from .program import Array, TensorType
 
 __all__ = ["StateBuffers", "fit_mask", "places_needed"]

@@ -19,8 +19,6 @@ from typing import Any
 from lilims.core.errors import PackageError, UnsupportedError
 from lilims.core.files import read_bytes, read_json
 
-from .compiled_features import describe_features
-from .mil_text import parse_program
 from .spec import new_message
 
 __all__ = ["PROGRAM", "files_of", "is_compiled", "read_compiled", "refuse_other_compiled"]
@@ -86,6 +84,9 @@ def read_compiled(path: Path) -> Any:
         PackageError: a file is missing or damaged, or the files contradict each other.
         UnsupportedError: the text is of a version that is not known here.
     """
+    from .compiled_features import describe_features
+    from .mil_text import parse_program
+
     program = path / PROGRAM
     model = new_message("Model")
     parse_program(_text(program), where=str(program), into=model.mlProgram)

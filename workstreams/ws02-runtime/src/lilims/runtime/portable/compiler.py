@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -28,57 +27,16 @@ from lilims.core.errors import PackageError, UnsupportedError
 
 from .lowering import ops  # noqa: F401  (fills LOWERINGS)
 from .lowering.scope import NATIVE_DOMAIN, ONNX_DTYPES, Deferred, Precision, Scope, to_initializer
-from .program import DictType, Function, Op, StateType, TensorType, Value
+from .plan import Graph, Slot
+from .program import DictType, Function, StateType, TensorType, Value
 
-__all__ = ["Graph", "Plan", "Slot", "compile_function", "graph_nodes", "state_slot"]
+__all__ = ["compile_function", "graph_nodes", "state_slot"]
 
 _OPSETS = {"": 24, "ai.onnx.ml": 1, "com.microsoft": 1, NATIVE_DOMAIN: 1}
 # The last opset for which ONNX Runtime has kernels of these: a graph that uses one is of that opset.
 _LAST = {"Multinomial": 21, "RandomNormalLike": 21, "RandomUniformLike": 21}
 _IR_VERSION = 11
 _INLINE = 1024  # bytes: larger initializers stay outside the model, so that it is small and the weights are not copied
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A part of a state that the graph reads and perhaps writes: all of it, or one row of its first axis."""
-
-    state: str
-    row: int | None
-    input: str
-    output: str | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What has to be known of a graph to run it.
-
-    Attributes:
-        name: the function's.
-        inputs: ONNX name and MIL type of each input of the function, states left out.
-        outputs: ONNX name and MIL type of each output.
-        slots: what the graph reads and writes of the states.
-        checked: the ops behind the elements of the outputs "overflow" and "underflow".
-    """
-
-    name: str
-    inputs: dict[str, tuple[str, TensorType]]
-    outputs: dict[str, tuple[str, TensorType]]
-    slots: tuple[Slot, ...]
-    checked: tuple[Op, ...]
-
-
-@dataclass(frozen=True)
-class Graph(Plan):
-    """A lowered function.
-
-    Attributes:
-        model: the ONNX model; its larger initializers are external and carry no bytes.
-        weights: those initializers.
-    """
-
-    model: onnx.ModelProto
-    weights: dict[str, Deferred]
 
 
 def compile_function(

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import onnx
 
-from .compiler import Graph
 from .lowering.scope import to_initializer
 from .package import MODEL_PATH, Package
+from .plan import Graph
 
 __all__ = ["keep_in_package"]
 

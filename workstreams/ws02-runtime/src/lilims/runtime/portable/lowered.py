@@ -6,47 +6,17 @@ Knows the order of things: fusion/, sharing/, then compiler.py. Must not know ON
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from .compiler import Graph, compile_function
+from .compiler import compile_function
 from .fusion import fuse
 from .lowering.scope import Precision
-from .program import Array, Function, TensorType
+from .plan import Call, Graph, Prefix
+from .program import Function
 from .sharing.family import Family, Member, families
-from .sharing.prefix import Prefix, free_rows
+from .sharing.prefix import free_rows
 
-__all__ = ["Call", "Group", "Lowered", "group"]
-
-
-@dataclass(frozen=True)
-class Call:
-    """How a function is called as a graph that may stand for others too.
-
-    Attributes:
-        every: the graph's inputs that the function lacks, each to be the numbers 0, 1, …, n - 1.
-        prefix: what chooses how many places of its cache a call uses; None where it has to be all.
-        ops: names of the graph's ops as the function has them.
-    """
-
-    every: dict[str, int] = field(default_factory=dict)
-    prefix: Prefix | None = None
-    ops: dict[str, str] = field(default_factory=dict)
-
-    def tokens(self, feeds: Mapping[str, Array]) -> int:
-        """How many tokens a call has: its masks [1, 1, S, R] tell."""
-        assert self.prefix is not None
-        return int(feeds[self.prefix.masks[0]].shape[-2])
-
-    def takes_any_count(self, inputs: Mapping[str, TensorType]) -> bool:
-        """Whether a call may have fewer tokens than the function: the graph leaves their number open.
-
-        Args:
-            inputs: the graph's.
-        """
-        prefix = self.prefix
-        if prefix is None or not prefix.masks or any(count != prefix.count for count in self.every.values()):
-            return False
-        return all(inputs[name].shape[-2] is None for name in prefix.masks)
+__all__ = ["Group", "Lowered", "group"]
 
 
 @dataclass(frozen=True, eq=False)

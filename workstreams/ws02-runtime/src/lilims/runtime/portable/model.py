@@ -19,7 +19,7 @@ from .buffers import StateBuffers
 from .cache import Cache
 from .features import FeatureDescriptions
 from .kernels import kernels_library
-from .lowering.scope import Precision
+from .lowering.dtypes import Precision
 from .runnable import Options, open_package
 from .runner import FunctionRunner
 from .stages import Pipeline, open_pipeline

@@ -13,20 +13,22 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lilims.core.errors import ExecutionError, StorageError, UsageError
 
 from .cache import Cache
 from .cache.entry import entry_key, read_functions, read_graphs, write_entry
 from .cache.store import Entry, Store
-from .compiler import Plan
-from .in_package import keep_in_package
-from .lowered import Call, Group, Lowered, group
-from .lowering.scope import Precision
+from .lowering.dtypes import Precision
 from .package import Package
+from .plan import Call, Plan
 from .program import Function, Op, Program, TensorType
 from .reader import read_program
 from .session import Executable, Native, return_freed_memory
+
+if TYPE_CHECKING:  # what makes graphs imports onnx, which a graph that comes from the cache does without
+    from .lowered import Group, Lowered
 
 __all__ = ["Options", "Runnable", "Runnables", "open_package"]
 
@@ -171,12 +173,16 @@ class Runnables:
 
     def _grouped(self) -> list[Group]:
         if self._groups is None:
+            from .lowered import group
+
             functions = self._opened.program.functions
             self._groups = group(functions, self._options.precision, fused=self._options.fused)
         return self._groups
 
     def _lower(self, found: Group) -> Lowered:
         """A group as a graph: on the package's own weights where lilims-kernels can take them."""
+        from .in_package import keep_in_package
+
         precision = self._options.precision
         if self._options.library is not None and self._options.fused and precision != "fp16":
             lowered = found.lower(precision, kernels=True)

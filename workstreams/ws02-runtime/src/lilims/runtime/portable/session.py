@@ -22,9 +22,8 @@ from lilims.core.errors import ExecutionError, LilimsError, MissingDependencyErr
 from lilims.core.privacy import telemetry_off
 
 from .buffers import StateBuffers, fit_mask, places_needed
-from .compiler import Graph, Plan
 from .failures import failure
-from .lowered import Call
+from .plan import Call, Graph, Plan
 from .program import Array
 
 __all__ = ["Executable", "Native", "onnxruntime_module", "return_freed_memory", "session_options"]
@@ -207,6 +206,7 @@ def session_options(threads: int | None) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.use_deterministic_compute = True
+    options.enable_mem_reuse = False  # to plan it takes as long as all else of opening; the arena does it as well
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads or 0  # 0: one per physical core
     options.add_session_config_entry("session.force_spinning_stop", "1")  # no spinning between calls

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..compiler import Plan, Slot
-from ..lowered import Call, Lowered
+from ..plan import Call, Plan, Prefix, Slot
 from ..program import Function, StateType, TensorType, Value
-from ..sharing.prefix import Prefix
-from .packing import write_graph
+
+if TYPE_CHECKING:
+    from ..lowered import Lowered
 
 __all__ = ["entry_key", "read_functions", "read_graphs", "write_entry"]
 
@@ -66,6 +66,8 @@ def write_entry(folder: Path, functions: Mapping[str, Function], default: str, g
         OSError: a file cannot be written.
         PackageError: a weight contradicts itself.
     """
+    from .packing import write_graph
+
     written: list[dict[str, Any]] = []
     for i, lowered in enumerate(graphs):
         write_graph(lowered.graph, folder / f"{i}.onnx", folder / f"{i}.weights")

@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ..compiler import Graph
+from ..plan import Graph
 from ..program import Array
 from ..session import onnxruntime_module, session_options
 

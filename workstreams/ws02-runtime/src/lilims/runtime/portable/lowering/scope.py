@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,21 +25,13 @@ from lilims.core.errors import PackageError, UnsupportedOpError
 
 from ..blob import NUMPY_DTYPES, packed_size
 from ..program import MALFORMED, Array, Constant, Function, ListType, Op, Ref, StateType, TensorType, ValueType
+from .dtypes import ONNX_DTYPES, Precision
 
 __all__ = ["LOWERINGS", "NATIVE_DOMAIN", "ONNX_DTYPES", "Deferred", "Lowering", "Precision", "Scope", "lowers"]
 
-Precision = Literal["fast", "exact", "fp16"]
 Lowering = Callable[["Scope", Op], None]
 
 LOWERINGS: dict[str, Lowering] = {}
-
-# MIL element type -> numpy type of the ONNX tensor that holds it.
-ONNX_DTYPES: dict[str, type[np.generic]] = {
-    "fp16": np.float32, "fp32": np.float32, "fp64": np.float64, "bool": np.bool_, "string": np.object_,
-    "int4": np.int8, "int8": np.int8, "int16": np.int16, "int32": np.int32, "int64": np.int64,
-    "uint1": np.uint8, "uint2": np.uint8, "uint3": np.uint8, "uint4": np.uint8, "uint6": np.uint8,
-    "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "uint64": np.uint64,
-}  # fmt: skip
 
 NATIVE_DOMAIN = "lilims"  # of the ops that lilims-kernels has
 

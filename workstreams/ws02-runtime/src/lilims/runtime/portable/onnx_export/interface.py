@@ -24,10 +24,11 @@ from onnx import helper
 
 from lilims.core.errors import PackageError, UnsupportedError
 
-from ..compiler import Graph, Slot, graph_nodes
+from ..compiler import graph_nodes
 from ..features import InputFeature, Interface
 from ..images import COLOURS
 from ..lowering.scope import ONNX_DTYPES, Deferred, to_initializer
+from ..plan import Graph, Slot
 from ..program import TensorType
 
 __all__ = ["expose"]

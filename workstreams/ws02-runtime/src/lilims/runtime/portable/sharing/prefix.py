@@ -22,33 +22,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..fusion.match import Index, single
+from ..plan import Prefix
 from ..program import Argument, Function, Op, Ref, StateType, TensorType, Value
 
-__all__ = ["Prefix", "free_rows"]
+__all__ = ["free_rows"]
 
 _WRITE, _READ = "lilims.write_state_row", "lilims.read_state_row"
 _Stage = Literal["cache", "scores", "masked", "shares", "mask"]
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """What decides how many rows a call needs.
-
-    Attributes:
-        state: the state that is kept as rows.
-        axis: the axis of its rows' places: [1, heads, R, E] has them at 2.
-        slot: the input that says where a call writes.
-        count: how many places it writes there; fewer where the function is called with fewer tokens.
-        masks: inputs whose last axis says of each place whether it is seen.
-        width: the places that the masks are about: all of the state's, or those of a bucket.
-    """
-
-    state: str
-    axis: int
-    slot: str
-    count: int
-    masks: tuple[str, ...]
-    width: int
 
 
 class _FixedError(Exception):
