@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 from lilims.core.errors import ExecutionError, StorageError
-from lilims.runtime.portable import MLModel, runnable
-from lilims.runtime.portable.cache import Cache, packing, settings_cache
+from lilims.runtime.portable import MLModel, runnable, session
+from lilims.runtime.portable.cache import Cache, optimised, packing, settings_cache
 from lilims.runtime.portable.cache.entry import entry_key
 from lilims.runtime.portable.cache.store import Store, checksum
+from lilims.runtime.portable.session import open_session
 
 LIMIT = 1 << 30
 X = np.random.default_rng(0).normal(size=(1, 2, 256)).astype(np.float32)
@@ -82,6 +84,63 @@ def test_weights_are_kept_as_kernels_pack_them(package: Path, folder: Path) -> N
     model = onnx.load_model(str(entry / "0.onnx"), load_external_data=False)
     keys = [e.value.split("+")[0] for t in model.graph.initializer for e in t.external_data if "prepacked" in e.key]
     assert sorted(keys) == ["MatMul", "MatMulNBits"]
+
+
+@pytest.fixture
+def gated(ct: Any, mb: Any, save: Callable[..., Path]) -> Path:
+    """A product, x · sigmoid(x), for which ONNX Runtime has an op, and an external tensor that is no matrix."""
+    from coremltools.converters.mil.mil import types
+
+    rng = np.random.default_rng(2)
+    dense, added = (rng.normal(size=(256, 256)).astype(np.float16) / 16 for _ in range(2))
+
+    @mb.program(input_specs=[mb.TensorSpec((1, 2, 256), types.fp16)], opset_version=ct.target.iOS18)
+    def program(x: Any) -> Any:
+        y = mb.linear(x=x, weight=dense)
+        return mb.reduce_sum(x=mb.add(x=mb.mul(x=y, y=mb.sigmoid(x=y)), y=added[:2]), axes=[2], name="y")
+
+    return save(main=program)
+
+
+def kept_graph(folder: Path) -> Any:
+    (entry,) = entries(folder)
+    return onnx.load_model(str(entry / "0.onnx"), load_external_data=False).graph
+
+
+def test_kept_as_onnx_runtime_optimised_it(gated: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = run(MLModel(gated, threads=1))
+    assert np.array_equal(run(opened(gated, folder)), wanted)
+    kept = kept_graph(folder)
+    assert "QuickGelu" in {node.op_type for node in kept.node}
+    assert [value.name for value in kept.input] == ["in:x"]  # weights are constants again
+    external = [list(t.dims) for t in kept.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+    assert external == [[256, 256]]
+    levels = []
+
+    def watched(model: Any, options: Any, native: Any) -> Any:
+        levels.append(options.graph_optimization_level)
+        return open_session(model, options, native)
+
+    monkeypatch.setattr(session, "open_session", watched)
+    assert np.array_equal(run(opened(gated, folder)), wanted)
+    assert levels == [ort.GraphOptimizationLevel.ORT_DISABLE_ALL]
+
+
+@pytest.mark.parametrize("why", ["too many other weights", "ONNX Runtime refuses"])
+def test_kept_as_it_was_made(gated: Path, folder: Path, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = run(MLModel(gated, threads=1))
+
+    def refuse(*_: Any) -> Any:
+        raise RuntimeError("refused")
+
+    if why == "ONNX Runtime refuses":
+        monkeypatch.setattr(optimised, "open_session", refuse)
+    else:
+        monkeypatch.setattr(optimised, "_MOST", 1)
+    assert np.array_equal(run(opened(gated, folder)), wanted)
+    assert "QuickGelu" not in {node.op_type for node in kept_graph(folder).node}
+    assert sorted(path.name for path in entries(folder)[0].iterdir()) == ["0.onnx", "0.weights", "entry.json"]
+    assert np.array_equal(run(opened(gated, folder)), wanted)
 
 
 @pytest.mark.parametrize("file", ["0.onnx", "0.weights", "entry.json"])

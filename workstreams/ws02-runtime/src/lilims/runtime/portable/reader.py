@@ -83,6 +83,19 @@ def _read(package: Package, *, whole: bool) -> Program:
     return Program(functions, default)
 
 
+def _makers(operations: Any, wanted: set[str]) -> list[Any]:
+    """The operations that make these values, in order. They are looked for from the end, where they mostly are."""
+    found = []
+    for op in reversed(operations):
+        if not wanted:
+            break
+        made = wanted.intersection([output.name for output in op.outputs])
+        if made:
+            found.append(op)
+            wanted -= made
+    return found[::-1]
+
+
 class _Reader:
     """Reads one function; keeps where it is for the errors."""
 
@@ -108,9 +121,7 @@ class _Reader:
         """`only`: names of results; operations that make none of them are left out."""
         if depth > _MAX_DEPTH:
             raise self.error("blocks are nested too deep")
-        wanted = spec.operations
-        if only is not None:
-            wanted = [op for op in wanted if any(output.name in only for output in op.outputs)]
+        wanted = spec.operations if only is None else _makers(spec.operations, set(only))
         ops = tuple(self.op(op, depth) for op in wanted)
         return Block(self.values(spec.inputs), ops, tuple(spec.outputs))
 

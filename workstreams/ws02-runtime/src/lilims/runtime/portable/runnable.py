@@ -134,8 +134,8 @@ class Runnables:
     def _calls(self) -> Iterator[tuple[dict[str, TensorType], Mapping[str, Call]]]:
         """The inputs and calls of every graph; none is opened or lowered."""
         if self._entry is not None:
-            for plan, calls, *_ in read_graphs(self._entry.body):
-                yield {name: tensor for name, (_, tensor) in plan.inputs.items()}, calls
+            for kept in read_graphs(self._entry.body):
+                yield {name: tensor for name, (_, tensor) in kept.plan.inputs.items()}, kept.calls
             return
         for found in self._grouped():
             values = {value.name: value.type for value in found.family.function.inputs}
@@ -203,7 +203,7 @@ class Runnables:
             return None
 
         def write(folder: Path) -> dict[str, object]:
-            return write_entry(folder, program.functions, program.default_function, graphs)
+            return write_entry(folder, program.functions, program.default_function, graphs, self._native(True))
 
         try:
             self._entry = store.put(self._key, str(self.package.path), write)
@@ -217,24 +217,25 @@ class Runnables:
 
     def _open_kept(self, entry: Entry, name: str) -> bool:
         """Opens the graph of a function from the cache; False where its files are damaged."""
-        for plan, calls, model, weights, native in read_graphs(entry.body):
-            if name in calls and entry.intact(model):
+        for kept in read_graphs(entry.body):
+            if name in kept.calls and entry.intact(kept.model):
                 with ThreadPoolExecutor(1) as beside:  # reading the weights once takes no time of the session's making
-                    intact = beside.submit(entry.intact, weights)
+                    intact = beside.submit(entry.intact, kept.weights)
                     try:
                         options = self._options
                         executable = Executable(
-                            plan,
+                            kept.plan,
                             threads=options.threads,
-                            file=entry.path(model),
-                            native=self._native(native),
+                            file=entry.path(kept.model),
+                            optimised=kept.optimised,
+                            native=self._native(kept.native),
                             trace=options.trace,
                         )
                     except ExecutionError:
                         return False
                 if intact.result():
                     return_freed_memory()
-                    self._keep(executable, plan, calls, self.functions[name])
+                    self._keep(executable, kept.plan, kept.calls, self.functions[name])
                     return True
         return False
 

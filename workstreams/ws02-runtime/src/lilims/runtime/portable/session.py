@@ -26,7 +26,7 @@ from .failures import failure
 from .plan import Call, Graph, Plan
 from .program import Array
 
-__all__ = ["Executable", "Native", "onnxruntime_module", "return_freed_memory", "session_options"]
+__all__ = ["Executable", "Native", "onnxruntime_module", "open_session", "return_freed_memory", "session_options"]
 
 _PLAIN = Call()
 _MOST_FOLDED = 16 << 20  # bytes of one op's result
@@ -48,6 +48,7 @@ class Executable:
         graph: the graph; only its plan is looked at where `file` is given.
         threads: threads of one op; one per physical core when left out.
         file: an ONNX model made of the graph, whose weights lie beside it and are mapped.
+        optimised: whether the file holds what ONNX Runtime made of the graph.
         native: what a graph with ops of lilims-kernels needs; its weights are those of the package.
         trace: what the names of ONNX Runtime's profiles begin with; none are written when left out.
 
@@ -63,6 +64,7 @@ class Executable:
         *,
         threads: int | None = None,
         file: Path | None = None,
+        optimised: bool = False,
         native: Native | None = None,
         trace: Path | None = None,
     ) -> None:
@@ -76,13 +78,17 @@ class Executable:
         self._whole = [slot for slot in graph.slots if slot.output and slot.row is None]
         self._profile: Path | None = None
         options = session_options(threads)
-        if graph.checked and _weights(graph) < _LARGE:
-            # Most of its nodes look at results, and to optimise them takes longer than small products do.
+        if optimised or (graph.checked and _weights(graph) < _LARGE):
+            # Of a checked graph most nodes look at results, and to optimise them takes longer than small products do.
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if trace is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(trace)
         try:
-            self._session = _open(ort, graph, options, file, native)
+            if file is not None:
+                self._session = open_session(file, options, native)
+            else:
+                assert isinstance(graph, Graph), "a plan has no model"
+                self._session = _open_graph(ort, graph, options, native)
         except LilimsError:
             raise
         except Exception as exc:  # ONNX Runtime's exceptions share no base class
@@ -229,20 +235,22 @@ def _shared_arena() -> bool:
     return True
 
 
-def _open(ort: Any, graph: Plan, options: Any, file: Path | None, native: Native | None) -> Any:
-    providers = ["CPUExecutionProvider"]
+def open_session(model: Path | bytes, options: Any, native: Native | None) -> Any:
+    """ONNX Runtime's session of a model: a file with its weights beside it, or bytes."""
     if native is not None:
         options.register_custom_ops_library(str(native.library))
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(native.folder))
-        if file is not None:  # as bytes: weights of a model in a file have to lie beside it
-            return ort.InferenceSession(file.read_bytes(), options, providers=providers)
-    if file is not None:
-        return ort.InferenceSession(str(file), options, providers=providers)
-    assert isinstance(graph, Graph)
+        if isinstance(model, Path):  # as bytes: weights of a model in a file have to lie beside it
+            model = model.read_bytes()
+    given = str(model) if isinstance(model, Path) else model
+    return onnxruntime_module().InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+
+def _open_graph(ort: Any, graph: Graph, options: Any, native: Native | None) -> Any:
     if graph.weights:
         values = [ort.OrtValue.ortvalue_from_numpy(weight.load()) for weight in graph.weights.values()]
         options.add_external_initializers(list(graph.weights), values)
-    return ort.InferenceSession(graph.model.SerializeToString(), options, providers=providers)
+    return open_session(graph.model.SerializeToString(), options, native)
 
 
 def onnxruntime_module() -> Any:

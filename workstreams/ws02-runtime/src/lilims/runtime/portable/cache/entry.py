@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,11 @@ from ..program import Function, StateType, TensorType, Value
 
 if TYPE_CHECKING:
     from ..lowered import Lowered
+    from ..session import Native
 
-__all__ = ["entry_key", "read_functions", "read_graphs", "write_entry"]
+__all__ = ["KeptGraph", "entry_key", "read_functions", "read_graphs", "write_entry"]
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 def entry_key(identity: str, precision: str, *, native: bool = False) -> str:
@@ -59,24 +60,32 @@ def _sources() -> str:
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_entry(folder: Path, functions: Mapping[str, Function], default: str, graphs: list[Lowered]) -> dict[str, Any]:
+def write_entry(
+    folder: Path, functions: Mapping[str, Function], default: str, graphs: list[Lowered], native: Native | None
+) -> dict[str, Any]:
     """Writes graphs into a folder; gives the entry's body.
+
+    Args:
+        native: what graphs with ops of lilims-kernels need.
 
     Raises:
         OSError: a file cannot be written.
         PackageError: a weight contradicts itself.
     """
+    from .optimised import optimise
     from .packing import write_graph
 
     written: list[dict[str, Any]] = []
     for i, lowered in enumerate(graphs):
-        write_graph(lowered.graph, folder / f"{i}.onnx", folder / f"{i}.weights")
+        model = folder / f"{i}.onnx"
+        write_graph(lowered.graph, model, folder / f"{i}.weights")
         written.append(
             {
                 "plan": _plan_out(lowered.graph),
                 "calls": {name: asdict(call) for name, call in lowered.calls.items()},
                 "function": lowered.function.name,
                 "native": lowered.native,
+                "optimised": optimise(model, native if lowered.native else None),
             }
         )
     described = {name: _function_out(function) for name, function in functions.items()}
@@ -116,15 +125,34 @@ def read_functions(body: Mapping[str, Any]) -> tuple[dict[str, Function], str]:
     return functions, body["default"]
 
 
-def read_graphs(body: Mapping[str, Any]) -> list[tuple[Plan, dict[str, Call], str, str, bool]]:
-    """Plan, calls, model file, weights file of each graph, and whether it has ops of lilims-kernels."""
+@dataclass(frozen=True)
+class KeptGraph:
+    """A graph of an entry.
+
+    Attributes:
+        model, weights: names of its files.
+        native: whether it has ops of lilims-kernels.
+        optimised: whether it is what ONNX Runtime made of it.
+    """
+
+    plan: Plan
+    calls: dict[str, Call]
+    model: str
+    weights: str
+    native: bool
+    optimised: bool
+
+
+def read_graphs(body: Mapping[str, Any]) -> list[KeptGraph]:
+    """The graphs of an entry."""
     return [
-        (
+        KeptGraph(
             _plan_in(graph["plan"]),
             {name: _call_in(call) for name, call in graph["calls"].items()},
             f"{i}.onnx",
             f"{i}.weights",
             graph["native"],
+            graph["optimised"],
         )
         for i, graph in enumerate(body["graphs"])
     ]
