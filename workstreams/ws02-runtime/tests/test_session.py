@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ IDS = [(7 * i + 3) % 256 for i in range(CONTEXT)]
 
 
 def session(executor: FakeExecutor, policy: ContextPolicy | None = None) -> Session:
-    return Session(executor, contract.decoder_shape(manifest_of(), package="p"), VOCAB, policy=policy)
+    shape = replace(contract.decoder_shape(manifest_of(), package="p"), padded=executor.pads)
+    return Session(executor, shape, VOCAB, policy=policy)
 
 
 def expected(count: int) -> np.ndarray:
@@ -36,6 +38,29 @@ def test_a_prompt_in_chunks(count: int) -> None:
     assert one.position == count
     chunks, rest = divmod(count, CHUNK)
     assert executor.calls == ["prefill"] * (chunks + (rest > 1)) + ["decode"] * (rest == 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, CHUNK, CHUNK + 1, 22, 23, 24, 36, CONTEXT])
+def test_a_prompt_that_nothing_is_padded_of(count: int) -> None:
+    """Calls have more tokens than the function, as long as queries × rows are not more than its own: 22, 14, …"""
+    executor = FakeExecutor(pads=False)
+    one = session(executor)
+    np.testing.assert_array_equal(one.append(IDS[:count]), expected(count))
+    wanted = {1: ["decode"], 23: ["prefill", "decode"], 24: ["prefill"] * 2, 36: ["prefill"] * 2, 40: ["prefill"] * 3}
+    assert executor.calls == wanted.get(count, ["prefill"])
+    assert [len(part) for part in session(executor).score(IDS[:21])] == [8, 8, 5]  # logits of all are large
+
+
+def test_a_prompt_where_rows_were_in_use_before() -> None:
+    """An executor may show a call all rows that it has room for: those of a longer text before this one."""
+    executor = FakeExecutor(pads=False)
+    one = session(executor)
+    one.append(IDS)
+    one.reset()
+    executor.calls.clear()
+    assert one.piece == CHUNK * ROWS // CONTEXT == 12
+    np.testing.assert_array_equal(one.append(IDS[:24]), expected(24))
+    assert executor.calls == ["prefill"] * 2
 
 
 @pytest.mark.parametrize("first", [1, 3, CHUNK, CHUNK + 3])
@@ -113,8 +138,9 @@ def test_logits_of_another_shape(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- going back, copies, threads -------------------------------------------------------------------------------------
 
 
-def test_any_sequence_of_appending_and_going_back() -> None:
-    dice, one = random.Random(5), session(FakeExecutor())
+@pytest.mark.parametrize("pads", [True, False], ids=["padded", "any-count"])
+def test_any_sequence_of_appending_and_going_back(pads: bool) -> None:
+    dice, one = random.Random(5), session(FakeExecutor(pads=pads))
     for _ in range(200):
         if one.position and dice.random() < 0.5:
             one.rewind(dice.randint(0, one.position))
@@ -237,9 +263,10 @@ def seen(policy: ContextPolicy, text: list[int]) -> np.ndarray:
 POLICIES = {"rolling": ContextPolicy.rolling(), "sinks": ContextPolicy.sinks(), "shift": ContextPolicy.shift()}
 
 
+@pytest.mark.parametrize("pads", [True, False], ids=["padded", "any-count"])
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
-def test_a_text_longer_than_the_context(policy: ContextPolicy) -> None:
-    one, dice = session(FakeExecutor(), policy), random.Random(1)
+def test_a_text_longer_than_the_context(policy: ContextPolicy, pads: bool) -> None:
+    one, dice = session(FakeExecutor(pads=pads), policy), random.Random(1)
     assert one.room is None
     while one.position < len(LONG) - CONTEXT:
         end = one.position + dice.choice([1, 1, 1, 2, CHUNK, 11, CONTEXT])

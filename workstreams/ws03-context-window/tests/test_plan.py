@@ -17,6 +17,7 @@ from lilims.context import (
     plan_calls,
     rotary_tables,
 )
+from lilims.context.plan import AT_ONCE
 
 GLOBAL, LOCAL = RotaryParameters(rotary_dim=16, theta=1e6), RotaryParameters(rotary_dim=8)
 FUNCTIONS = {"decode": 1, "prefill": 4, "score": 4}
@@ -125,10 +126,31 @@ def test_tokens_that_are_not_the_calls_are_refused(call: Call, ids: list[int]) -
         StepInputs(GEMMA, filled(GEMMA)).build(call, ids)
 
 
-def test_no_call_has_more_tokens_than_its_function() -> None:
-    shape = replace(GEMMA, padded=False)
+@pytest.mark.parametrize(("function", "padded"), [("prefill", True), ("score", True), ("score", False)])
+def test_only_a_prompt_that_is_not_padded_has_more_tokens_than_its_function(function: str, padded: bool) -> None:
+    shape = replace(GEMMA, padded=padded)
     with pytest.raises(ValueError, match="are not the"):
-        StepInputs(shape, filled(shape)).build(Call("prefill", Chunk(0, 5, 5)), [1, 2, 3, 4, 5])
+        StepInputs(shape, filled(shape)).build(Call(function, Chunk(0, 5, 5)), [1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("rows", [64, 1056, 8320])
+@pytest.mark.parametrize("size", [1, 4, 32])
+def test_the_most_tokens_of_a_call(rows: int, size: int) -> None:
+    shape = DecoderShape(rows - 32, rows, {"decode": 1, "prefill": size, "score": size}, padded=False)
+    room = size * rows
+    for position in range(0, rows + 8, 7):
+        for reached in (0, position, rows // 2, rows):
+            most, seen = shape.most("prefill", position, reached), max(position, reached)
+            assert size <= most <= max(size, AT_ONCE)
+            if most > size:
+                assert position + most <= rows  # rows that hold nothing yet
+                assert most * max(position + most, reached) <= room
+            elif seen + size < rows:  # as many as there can be
+                more = size + 1
+                assert more > AT_ONCE or more * max(position + more, reached) > room or position + more > rows
+            assert shape.most("score", position, reached) == size
+    assert shape.most("decode", 5) == 1
+    assert replace(shape, padded=True).most("prefill") == size
 
 
 @pytest.mark.parametrize(

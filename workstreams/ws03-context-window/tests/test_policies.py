@@ -93,9 +93,10 @@ def same(got: np.ndarray, want: np.ndarray, what: str) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_long_text_in_pieces(shape: str, policy: str) -> None:
-    want = expected(shape, policy)
-    toy, done, dice = Toy(open_window(SHAPES[shape], POLICIES[policy])), 0, random.Random(len(shape) + len(policy))
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "any-count"])
+def test_a_long_text_in_pieces(shape: str, policy: str, padded: bool) -> None:
+    want, window = expected(shape, policy), open_window(replace(SHAPES[shape], padded=padded), POLICIES[policy])
+    toy, done, dice = Toy(window), 0, random.Random(len(shape) + len(policy))
     while done < len(TEXT):
         count = min(dice.choice([1, 1, 1, 2, S - 1, S, S + 1, 3 * S, C, 2 * C + 3]), len(TEXT) - done)
         need = dice.choice(["last", "all"])
@@ -105,9 +106,10 @@ def test_a_long_text_in_pieces(shape: str, policy: str) -> None:
         assert toy.window.tokens == TEXT[:done]
 
 
+@pytest.mark.parametrize("padded", [True, False], ids=["padded", "any-count"])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_one_token_after_the_other_and_all_at_once(policy: str) -> None:
-    want, shape = expected("gemma", policy), SHAPES["gemma"]
+def test_one_token_after_the_other_and_all_at_once(policy: str, padded: bool) -> None:
+    want, shape = expected("gemma", policy), replace(SHAPES["gemma"], padded=padded)
     one, all_at_once = Toy(open_window(shape, POLICIES[policy])), Toy(open_window(shape, POLICIES[policy]))
     got = np.concatenate([one.run([token], "last") for token in TEXT])
     same(got, want, "by decode")

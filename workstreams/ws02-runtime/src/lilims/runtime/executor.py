@@ -64,7 +64,7 @@ class Executor(Protocol):
 
     @property
     def pads(self) -> bool:
-        """Whether a call must have as many tokens as its function; if not, it may have fewer."""
+        """Whether a call must have as many tokens as its function; if not, it may have any number."""
 
     def function(self, name: str) -> ExecutorFunction:
         """The function of that name.

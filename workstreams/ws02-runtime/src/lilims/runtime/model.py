@@ -173,7 +173,6 @@ class Model:
             output=Output(text.decoder, StopStrings([*strings, *text.stops]), text.splitter),
             stop_ids=frozenset() if ignore_eos else self._texts.stop_ids,
             max_tokens=max_tokens,
-            piece=self.shape.functions.get("prefill", 1),
             drafter=drafter,
         )
         return self._start(session, request, text, encoding, started)

@@ -60,7 +60,7 @@ class PortableExecutor:
 
     @property
     def pads(self) -> bool:
-        """Whether some function takes no fewer tokens than it has. They are read for it, but not opened."""
+        """Whether some function takes just as many tokens as it has. They are read for it, but not opened."""
         if self._pads is None:
             names = self._load(None).function_names
             self._pads = not all(self._model(name, skip_model_load=True).any_count for name in names)

@@ -116,6 +116,13 @@ class Session:
         return self._shape.padded
 
     @property
+    def piece(self) -> int:
+        """The most tokens of a prompt that one call takes now."""
+        if "prefill" not in self._shape.functions:
+            return 1
+        return self._shape.most("prefill", self._window.rows_used, self._window.reached)
+
+    @property
     def undoable(self) -> int:
         """How many tokens can be written and taken back again, with nothing that has to be run anew then."""
         return self._window.undoable

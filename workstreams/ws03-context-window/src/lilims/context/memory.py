@@ -9,6 +9,7 @@ Knows sizes and the state's layout. Must not know executors, files or what the m
 with S the largest chunk. The 2 of the state is for K and V. Scratch is what one call of S tokens has in float32 at its
 largest: the scores of one layer's attention and the masks [S, R], logits of every row, and eight vectors of the hidden
 size (the residual stream, its norm, queries, keys, values, and the halves of the feed-forward part in turn).
+A prompt that is not padded may go in longer chunks where it sees fewer rows; their queries × rows stay within S · R.
 
 b and `copies` depend on who runs the package (`DEVICE`, `PORTABLE`): a device keeps the state in fp16 and maps weights;
 the portable executor keeps it in float32, and its kernels' packed weights beside the mapped file are 0.4 of it at most.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,10 @@ from .masks import MASK_VALUE, DecodeMask, Visibility, attention_mask
 from .rotary import RotaryParameters, RotaryTables
 from .rows import StateRows
 
-__all__ = ["Call", "DecoderShape", "StepInputs", "plan_calls"]
+__all__ = ["AT_ONCE", "Call", "DecoderShape", "StepInputs", "plan_calls"]
+
+AT_ONCE = 512
+"""The most tokens of a prompt in one call where nothing is padded."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class DecoderShape:
         local_window: the window of the layers that read `local_attention_mask`, if there are such layers.
         mask_value: what hides a row.
         padding: a real token id, put behind the last token of a padded chunk.
-        padded: whether a call has as many tokens as its function; False where it may have fewer, and nothing is padded.
+        padded: whether a call has as many tokens as its function; False where it may have any number, and nothing is
+            padded.
     """
 
     context: int
@@ -69,6 +74,23 @@ class DecoderShape:
                 raise ValueError(f"{name!r} cannot read {rows} of {self.rows} rows beside {', '.join(self.functions)}")
             if self.functions[name] != self.functions[kind_of(name)]:
                 raise ValueError(f"{name!r} takes {self.functions[name]} tokens, not as many as {kind_of(name)!r}")
+
+    def most(self, function: str, position: int = 0, reached: int = 0) -> int:
+        """The most tokens of a function's call at a position.
+
+        Where nothing is padded, a prompt's call has up to `AT_ONCE` of them, as a weight that is read then serves more
+        tokens. They stand in rows that hold nothing yet, and queries × rows are no more than those of a chunk of S
+        over the whole state, which is what a model's memory is planned for.
+
+        Args:
+            reached: the rows that calls have used until now: an executor may let every call see them.
+        """
+        size = self.functions[function]
+        if self.padded or kind_of(function) != "prefill":
+            return size
+        room = size * self.rows
+        fitting = (isqrt(position * position + 4 * room) - position) // 2  # n with n · (position + n) <= room
+        return max(size, min(AT_ONCE, fitting, room // max(reached, 1), self.rows - position))
 
     def rows_read(self, function: str) -> int:
         """The rows that a function's mask covers."""
@@ -105,6 +127,7 @@ def plan_calls(
     shape: DecoderShape,
     need_logits_of: Literal["last", "all"] = "last",
     keep: int | None = None,
+    reached: int = 0,
 ) -> list[Call]:
     """The calls that write `tokens` tokens behind `position` others.
 
@@ -116,6 +139,7 @@ def plan_calls(
     Args:
         keep: None lets no token past the context. A number lets rows from `keep` on be used again (chunks.py). Where a
             chunk would run over the last row, tokens go through `decode` until the first row is reached.
+        reached: as in `DecoderShape.most`.
 
     Raises:
         ContextOverflowError: the tokens do not fit.
@@ -130,7 +154,7 @@ def plan_calls(
     end = position + tokens
     while position < end:
         slot = ring_row(position, shape.rows, keep or 0)
-        size = shape.functions[name]
+        size = shape.most(name, position, reached)
         alone = need_logits_of == "last" and position + 1 == end and "decode" in shape.functions
         size = size if shape.padded else min(size, end - position)
         function, size = ("decode", 1) if alone or slot + size > shape.rows else (name, size)
@@ -192,7 +216,7 @@ class StepInputs:
             ValueError: `ids` has not the chunk's count of tokens, or the function another size.
         """
         chunk = call.chunk
-        most = self._shape.functions.get(call.function, 0)
+        most = self._shape.most(call.function) if call.function in self._shape.functions else 0
         if len(ids) != chunk.count or (chunk.size != most if self._shape.padded else not 1 <= chunk.size <= most):
             raise ValueError(f"{len(ids)} tokens are not the {chunk} of {call.function!r}")
         rows = self._shape.rows_read(call.function)

@@ -98,7 +98,10 @@ class RingWindow(ContextWindow):
             yield from self._turn()
             stretch = min(len(ids) - done, self._until_turn(start))
             keep = self._keep if endless else None
-            for call in plan_calls(stretch, position=start, shape=self.shape, need_logits_of=need, keep=keep):
+            calls = plan_calls(
+                stretch, position=start, shape=self.shape, need_logits_of=need, keep=keep, reached=self.reached
+            )
+            for call in calls:
                 first = done + call.chunk.position - start
                 part = ids[first : first + call.chunk.count]
                 yield Step(call, part, part)

@@ -70,7 +70,8 @@ class ShiftWindow(ContextWindow):
     def _run(self, target: int, ids: Sequence[int], start: int, need: Need, *, wanted: bool) -> Iterator[Step]:
         """Fills rows until they hold the text's token before `target`."""
         count = target - self._dropped - self._rows
-        for call in plan_calls(count, position=self._rows, shape=self.shape, need_logits_of=need):
+        calls = plan_calls(count, position=self._rows, shape=self.shape, need_logits_of=need, reached=self.reached)
+        for call in calls:
             part = [self._token(self._place(row), ids, start) for row in range(call.chunk.slot, call.chunk.end)]
             reached = self._place(call.chunk.end - 1) + 1
             adds = ids[self.position - start : max(reached - start, self.position - start)]

@@ -53,6 +53,7 @@ class ContextWindow(ABC):
         policy: what happens when the context is full.
         tokens: the whole text since it was empty, in order. Tokens that the state has dropped are still in this list,
             as what later tokens hold depends on them.
+        reached: how many of the first rows were ever in use, also of texts that are forgotten.
         held: what the rows hold.
         inputs: builds the inputs of the calls.
     """
@@ -61,6 +62,7 @@ class ContextWindow(ABC):
         self.shape = shape
         self.policy = policy
         self.tokens: list[int] = []
+        self.reached = 0
         self.held = StateRows(shape.rows)
         self.inputs = StepInputs(shape, self.held, keep=keep)
 
@@ -113,7 +115,9 @@ class ContextWindow(ABC):
 
     def finish(self, step: Step) -> None:
         """The step is done."""
-        self.held.finish(step.call.chunk)
+        chunk = step.call.chunk
+        self.held.finish(chunk)
+        self.reached = max(self.reached, chunk.slot + chunk.count)
         self.tokens.extend(step.adds)
 
     def reset(self) -> None:
@@ -141,6 +145,7 @@ class ContextWindow(ABC):
                 hint=f"this session's is {self.policy.kind!r}, keeping {self.policy.keep}",
             )
         self._restore(list(tokens), layout, rows)
+        self.reached = max(self.reached, rows)
 
     @abstractmethod
     def _own_layout(self) -> dict[str, int]:

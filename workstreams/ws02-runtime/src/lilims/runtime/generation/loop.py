@@ -49,7 +49,6 @@ class Request:
         output: makes text of them; it has seen the prompt.
         stop_ids: a token that ends the text; it is the last one, without text.
         max_tokens: None goes on until the text ends or the context is full.
-        piece: tokens of a call of the prompt: after each an interrupt is seen.
         drafter: of speculative decoding.
     """
 
@@ -58,7 +57,6 @@ class Request:
     output: Output
     stop_ids: frozenset[int]
     max_tokens: int | None
-    piece: int
     drafter: Drafter | None = None
 
 
@@ -79,7 +77,7 @@ def generate(
     Args:
         session: may hold a beginning of the prompt.
         started: `time.perf_counter()` when the user asked.
-        interrupted: asked before each step and each piece of the prompt.
+        interrupted: asked before each step and each call of the prompt.
 
     Raises:
         ContextOverflowError: the prompt does not fit; nothing was written.
@@ -123,9 +121,9 @@ class _Loop:
         prompt, session, request = self._request.prompt, self._session, self._request
         kept = session.keep(prompt)
         self._statistics.reused_tokens = kept
-        for first in range(kept, len(prompt), request.piece):
+        while (done := session.position) < len(prompt):
             self._check()
-            logits = session.append(prompt[first : first + request.piece])
+            logits = session.append(prompt[done : done + session.piece])
         now = time.perf_counter()
         self._statistics.prefill_seconds = now - before
         request.sampler.observe(prompt)

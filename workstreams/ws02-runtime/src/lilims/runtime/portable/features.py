@@ -117,7 +117,7 @@ class InputFeature:
     def up_to(self, graph: TensorType) -> InputFeature:
         """The same with any size from 1 on along the axes that a graph leaves open."""
         pairs = zip(self.ranges, graph.shape, strict=True)
-        return replace(self, ranges=tuple((1, bounds[1]) if size is None else bounds for bounds, size in pairs))
+        return replace(self, ranges=tuple((1, None) if size is None else bounds for bounds, size in pairs))
 
     def _error(self, message: str) -> UsageError:
         return UsageError(f"the input {self.name!r} {message}")

@@ -111,7 +111,7 @@ class MLModel:
         fused: False runs the plain graph, op by op, which is what fusions are compared with.
         cache: where graphs and the weights in the kernels' own layout are kept between processes; None keeps nothing.
         trace: what the names of ONNX Runtime's profiles begin with; None profiles nothing. See `end_trace`.
-        any_count: take fewer tokens than a decoder's function has, where its graph leaves their number open.
+        any_count: take fewer or more tokens than a decoder's function has, where its graph leaves their number open.
         kernels: whether lilims-kernels multiplies quantised weights where it is installed; None means as the settings
             say (`LILIMS_KERNELS`).
 

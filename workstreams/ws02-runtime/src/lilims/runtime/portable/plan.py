@@ -70,7 +70,7 @@ class Prefix:
         state: the state that is kept as rows.
         axis: the axis of its rows' places: [1, heads, R, E] has them at 2.
         slot: the input that says where a call writes.
-        count: how many places it writes there; fewer where the function is called with fewer tokens.
+        count: how many places it writes there; as many as there are tokens where their number is open.
         masks: inputs whose last axis says of each place whether it is seen.
         width: the places that the masks are about: all of the state's, or those of a bucket.
     """
@@ -103,7 +103,7 @@ class Call:
         return int(feeds[self.prefix.masks[0]].shape[-2])
 
     def takes_any_count(self, inputs: Mapping[str, TensorType]) -> bool:
-        """Whether a call may have fewer tokens than the function: the graph leaves their number open.
+        """Whether a call may have another number of tokens than the function: the graph leaves it open.
 
         Args:
             inputs: the graph's.

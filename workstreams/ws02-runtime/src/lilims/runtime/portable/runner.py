@@ -30,7 +30,7 @@ class FunctionRunner:
     Args:
         opened: the package's functions.
         name: the function's.
-        any_count: take fewer tokens than it has, where its graph leaves their number open.
+        any_count: take fewer or more tokens than it has, where its graph leaves their number open.
 
     Attributes:
         interface: what it takes and gives.
