@@ -4,21 +4,25 @@
     hatch run peers:speed --model builtin --types Q8_0     the built-in model
     hatch run peers:speed --engines lilims lilims-kernels  without the peers
     hatch run peers:speed --engines transformers lilims-exact      float32 (wants torch and transformers)
+    hatch run peers:speed --engines onnxruntime-genai lilims-kernels --types Q4_0    (onnxruntime-genai, onnx-ir, torch)
     hatch run peers:speed --keep FOLDER                    keeps the files, and takes those that are there
 
-llama.cpp's own quantiser writes a GGUF file; `lilims convert` keeps its codes, so both multiply the same values. Each
+llama.cpp's own quantiser writes a GGUF file; `lilims convert` keeps its codes, so both multiply the same values. ONNX
+Runtime GenAI's model builder quantises the checkpoint itself, to 4 bits in blocks of 32 with int8 activations. Each
 engine is a process that holds its model; one works at a time. A round measures every engine once: a prompt of random
 tokens, then tokens one by one at each depth (the text before them was run, not made up). What is printed is the median
 over rounds, and the median of the ratios within a round with the lowest and highest. Neither tokenising nor sampling
-counts. "start" is a process from its start to the first token of a short prompt, with files in the page cache.
+counts. "start" is from the start of a process to the first token of a short prompt, with files in the page cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -35,7 +39,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 CONTEXT = 8192
 START_PROMPT = 16
 SHAPE = "TinyLlama*"
-ENGINES = ("llama.cpp", "lilims", "lilims-kernels", "transformers", "lilims-exact")
+GENAI = "onnxruntime-genai"
+ENGINES = ("llama.cpp", "lilims", "lilims-kernels", "transformers", "lilims-exact", GENAI)
 
 
 class Engine(Protocol):
@@ -107,11 +112,34 @@ class Transformers:
         self._cache.crop(length)
 
 
+class GenAI:
+    """What its model builder made of a checkpoint, in ONNX Runtime GenAI."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime_genai
+
+        config = onnxruntime_genai.Config(str(path))
+        config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
+        model = onnxruntime_genai.Model(config)
+        options = onnxruntime_genai.GeneratorParams(model)
+        options.set_search_options(max_length=CONTEXT, batch_size=1)
+        self._generator = onnxruntime_genai.Generator(model, options)
+
+    def append(self, ids: Sequence[int]) -> int:
+        self._generator.append_tokens(np.array([list(ids)], np.int32))
+        return int(self._generator.get_logits()[0, -1].argmax())
+
+    def rewind(self, length: int) -> None:
+        self._generator.rewind_to(length)
+
+
 def opened(engine: str, path: Path, threads: int) -> Engine:
     if engine == "llama.cpp":
         return LlamaCpp(path, threads)
     if engine == "transformers":
         return Transformers(path, threads)
+    if engine == GENAI:
+        return GenAI(path, threads)
     return Lilims(path, threads, "exact" if engine == "lilims-exact" else "fast")
 
 
@@ -174,6 +202,18 @@ def environment(engine: str) -> dict[str, str]:
     return {**os.environ, "LILIMS_KERNELS": str(int(engine == "lilims-kernels"))}
 
 
+def seconds_to_first_token(engine: str, path: Path, threads: int) -> float:
+    """From the start of a process until it prints a token."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(command("start", engine, path, threads), env=environment(engine), stdout=-1)
+    assert process.stdout is not None
+    line, seconds = process.stdout.readline(), time.perf_counter() - begun
+    process.communicate()
+    if process.returncode or not line:
+        raise SystemExit(f"an engine ended: {process.args!r}")
+    return seconds
+
+
 def measure(paths: dict[str, Path], options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """Seconds of every task of every engine, in the order of the rounds: {task: {engine: seconds}}."""
     found: dict[str, dict[str, list[float]]] = {}
@@ -183,11 +223,7 @@ def measure(paths: dict[str, Path], options: argparse.Namespace) -> dict[str, di
 
     for _ in range(options.rounds):
         for engine, path in paths.items():
-            begun = time.perf_counter()
-            subprocess.run(
-                command("start", engine, path, options.threads), env=environment(engine), check=True, stdout=-1
-            )
-            note("start", engine, time.perf_counter() - begun)
+            note("start", engine, seconds_to_first_token(engine, path, options.threads))
     processes = {engine: Process(engine, path, options.threads) for engine, path in paths.items()}
     for round in range(options.rounds + 1):  # the first one warms up
         for engine, process in processes.items():
@@ -280,8 +316,35 @@ def prepare(options: argparse.Namespace, kind: str, folder: Path) -> dict[str, P
         quantize(float_file(options.model, folder), quantised, kind)
     if not package.exists():
         convert(quantised, package, context=None if options.model == "builtin" else CONTEXT)
-    own = {"llama.cpp": quantised, "transformers": STORIES if options.model == "builtin" else folder / "checkpoint"}
+    checkpoint = STORIES if options.model == "builtin" else folder / "checkpoint"
+    own = {"llama.cpp": quantised, "transformers": checkpoint}
+    if GENAI in options.engines:
+        own[GENAI] = genai_model(checkpoint, package, folder / f"{options.model}-genai")
     return {engine: own.get(engine, package) for engine in options.engines}
+
+
+def genai_model(checkpoint: Path, package: Path, made: Path) -> Path:
+    """What ONNX Runtime GenAI's model builder makes of a checkpoint; it wants a tokenizer beside the weights."""
+    if made.exists():
+        return made
+    with tempfile.TemporaryDirectory() as temporary:
+        source = Path(temporary) / "checkpoint"
+        shutil.copytree(checkpoint, source)
+        for file in package.glob("tokenizer*.json"):
+            shutil.copy(file, source)
+        builder = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-p", "int4", "-e", "cpu"]
+        places = ["-i", str(source), "-o", str(made), "-c", str(Path(temporary) / "cache")]
+        extra = ["--extra_options", "int4_block_size=32", "int4_accuracy_level=4"]
+        subprocess.run([*builder, *places, *extra], check=True, stdout=sys.stderr)
+    return made
+
+
+def installed(engines: Sequence[str]) -> list[str]:
+    """The engines without ONNX Runtime GenAI where it is not there, which is said."""
+    if GENAI in engines and importlib.util.find_spec("onnxruntime_genai") is None:
+        print(f"{GENAI} is not installed and left out", file=sys.stderr)
+        return [engine for engine in engines if engine != GENAI]
+    return list(engines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -301,6 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what, engine, path = options.child
         {"serve": serve, "start": start}[what](engine, Path(path), options.threads)
         return 0
+    options.engines = installed(options.engines)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -316,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of a package's or checkpoint's weights."""
-    weights = (file for kind in ("weight.bin", "*.safetensors") for file in path.rglob(kind))
+    weights = (file for kind in ("weight.bin", "*.safetensors", "model.onnx.data") for file in path.rglob(kind))
     return sum(file.stat().st_size for file in ([path] if path.is_file() else weights))
 
 

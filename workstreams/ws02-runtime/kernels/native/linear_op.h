@@ -15,6 +15,7 @@ struct LinearKernel {
   static constexpr ort::Element kInputs[] = {ort::kFloat, ort::kUint8, ort::kUndefined, ort::kUndefined, ort::kFloat};
   static constexpr size_t kFirstOptional = 3;
   static constexpr int64_t kTaskBytes = 32 << 10;  // codes that are worth a task of their own
+  static constexpr int64_t kAlone = 256 << 10;  // codes met by tokens: what takes less is done before a thread has woken
 
   LinearKernel(const ort::Api& given, const ort::KernelInfo* info) : api(given), matrix(matrix_attributes(given, info)) {
     if (matrix.blocks > 1 && matrix.block() % 16 != 0) throw std::runtime_error("lilims-kernels: blocks of that size");
@@ -41,8 +42,10 @@ struct LinearKernel {
     uint8_t* packed = room.get() + (64 - reinterpret_cast<uintptr_t>(room.get()) % 64) % 64;
     const int64_t parts = tiled ? (tokens + with.tile - 1) / with.tile : tokens;
     auto pack = [&](size_t part) { with.pack(m, x, tokens, int64_t(part), tiled, packed); };
-    if (tiled) parallel_for(api, context, size_t(parts), pack);
+    const bool alone = m.row_bytes() * m.rows * tokens < kAlone;
+    if (tiled && !alone) parallel_for(api, context, size_t(parts), pack);
     else for (int64_t part = 0; part < parts; ++part) pack(size_t(part));
+    if (alone) return with.multiply(m, packed, tokens, tiled, 0, m.rows, bias, y);
     const int64_t step = (kTaskBytes / m.row_bytes() / 16 + 1) * 16, tasks = (m.rows + step - 1) / step;
     auto rows = [&](size_t task) {
       const int64_t begin = int64_t(task) * step, end = begin + step < m.rows ? begin + step : m.rows;
