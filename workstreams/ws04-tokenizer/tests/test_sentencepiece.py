@@ -215,7 +215,7 @@ def test_rules_against_a_plain_search(text: str) -> None:
         (model([*BASE, piece(b"\xff")]), "piece 3 is damaged"),
         (model([*BASE, piece("a", float("nan"))]), "score of piece 3 is nan"),
         (model([*BASE, piece("a", kind=9)]), "piece 3 is damaged"),
-        (model([*BASE, piece("a", kind=UNUSED)]), "marked unused"),
+        (model([*BASE, piece("a", kind=UNUSED)]), "marked unused, which lilims does not support in BPE"),
         (model([*BASE, piece("<0x00>", kind=BYTE)]), "1 pieces for bytes, where 0"),
         (model([*BASE, *BYTES[1:]], byte_fallback=True), "255 pieces for bytes, where 256"),
         (model(SMALL, kind=3), "model_type 3"),
@@ -298,10 +298,7 @@ def test_against_sentencepiece(name: str, text: str, seed: Any) -> None:
     theirs = _processor(name)
     ours = loaded(REAL[name])
     expected = theirs.encode(text)
-    ids = ours.encode(text, add_special_tokens=False)
-    if ids != expected:  # unigram only: two paths of equal score, which float32 and float64 round apart
-        assert name in ("unigram", "japanese"), text
-        assert sum(map(theirs.get_score, ids)) == pytest.approx(sum(map(theirs.get_score, expected)), rel=1e-6), text
+    assert ours.encode(text, add_special_tokens=False) == expected, text
     assert ours.decode(expected) == theirs.decode(expected)
     random_ids = [seed.randrange(theirs.get_piece_size()) for _ in range(8)]
     assert ours.decode(random_ids) == theirs.decode(random_ids), random_ids

@@ -96,6 +96,7 @@ class ByteDecoding:
     ) -> None:
         self._piece = piece
         self._known: dict[int, Piece] = {}
+        self._data = _Data(self)
         self.special = special
         self.strip = strip
         self.errors = errors
@@ -108,11 +109,47 @@ class ByteDecoding:
         return known
 
     def decode(self, ids: Iterable[int], skip_special: bool) -> str:
-        stream = _ByteStream(self, skip_special)
-        return "".join(map(stream.push, ids)) + stream.finish()
+        """What a stream of `ids` gives, without its step for each token: the bytes of all are joined at once."""
+        ids = list(ids)
+        skipped = self.special if skip_special else frozenset()
+        begun, opening = self._opening(ids, skipped) if self.strip != "none" else (0, b"")
+        rest = ids[begun:]
+        if skipped.isdisjoint(rest):
+            return self._text(rest, opening)
+        if self.errors == "replace":
+            return self._text([i for i in rest if i not in skipped], opening)
+        parts, start = [], 0
+        for stop in [n for n, i in enumerate(rest) if i in skipped]:
+            parts.append(self._text(rest[start:stop], opening))
+            start, opening = stop + 1, b""
+        return "".join(parts) + self._text(rest[start:], opening)
+
+    def _text(self, ids: list[int], opening: bytes) -> str:
+        return (opening + b"".join(map(self._data.__getitem__, ids))).decode("utf-8", self.errors)
+
+    def _opening(self, ids: list[int], skipped: frozenset[int]) -> tuple[int, bytes]:
+        """How many ids the dummy prefix concerns, and what remains of the bytes of the last of them."""
+        for n, i in enumerate(ids):
+            data, marked = (b"", False) if i in skipped else self.piece(i)
+            if marked:
+                data = data[1:]
+            if data or (marked and self.strip == "one"):
+                return n + 1, data
+        return len(ids), b""
 
     def stream(self, skip_special: bool) -> Stream:
         return _ByteStream(self, skip_special)
+
+
+class _Data(dict[int, bytes]):
+    """The bytes of tokens by id, looked up when first asked for."""
+
+    def __init__(self, decoding: ByteDecoding) -> None:
+        self._decoding = decoding
+
+    def __missing__(self, token: int) -> bytes:
+        data = self[token] = self._decoding.piece(token).data
+        return data
 
 
 class _ByteStream:

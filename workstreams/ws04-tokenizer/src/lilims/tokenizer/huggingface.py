@@ -45,17 +45,11 @@ def parts_of(backend: Any, path: Path) -> Parts:
     """The parts of a `tokenizers.Tokenizer` that was read from `path`."""
     added = backend.get_added_tokens_decoder()
     size: int = max(backend.get_vocab_size(with_added_tokens=True), *(i + 1 for i in added), 0)
-    lock = threading.Lock()
-
-    def encode(text: str, add_special_tokens: bool, parse_special: bool) -> list[int]:
-        with lock, library_errors("cannot encode", path, _HINT):  # the switch belongs to the tokenizer, not to the call
-            backend.encode_special_tokens = not parse_special
-            ids: list[int] = backend.encode(text, add_special_tokens=add_special_tokens).ids
-        return ids
-
+    encoder = _Encoder(backend, path)
     special: dict[str, int] = {token.content: i for i, token in added.items() if token.special}
     return Parts(
-        encode=encode,
+        encode=encoder.encode,
+        encode_batch=encoder.encode_batch,
         encode_around=_Around(backend, {i: token for i, token in added.items() if token.special}, path),
         special=special,
         decoding=_decoding(backend, frozenset(special.values())),
@@ -63,6 +57,27 @@ def parts_of(backend: Any, path: Path) -> Parts:
         token_to_id=backend.token_to_id,
         id_to_token=backend.id_to_token,
     )
+
+
+class _Encoder:
+    """Texts to ids. Whether special tokens are read is a switch of the library's tokenizer, not of its calls."""
+
+    def __init__(self, backend: Any, path: Path) -> None:
+        self._backend = backend
+        self._path = path
+        self._lock = threading.Lock()
+
+    def encode(self, text: str, add_special_tokens: bool, parse_special: bool) -> list[int]:
+        with self._lock, library_errors("cannot encode", self._path, _HINT):
+            self._backend.encode_special_tokens = not parse_special
+            ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        return ids
+
+    def encode_batch(self, texts: Sequence[str], add_special_tokens: bool, parse_special: bool) -> list[list[int]]:
+        with self._lock, library_errors("cannot encode", self._path, _HINT):
+            self._backend.encode_special_tokens = not parse_special
+            found = self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+        return [one.ids for one in found]
 
 
 class _Around:

@@ -6,23 +6,29 @@ Knows how the library fails: with plain `Exception`s, and where its Rust code pa
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from lilims.core.errors import TokenizerError
 
 __all__ = ["library_errors"]
 
 
-@contextlib.contextmanager
-def library_errors(message: str, where: Path | None, hint: str) -> Iterator[None]:
+class library_errors:  # used as a function; as a generator it would cost as much as a short text
     """Turns what the library raises inside the block into a `TokenizerError` "<message>: <the library's words>"."""
-    try:
-        yield
-    except (TokenizerError, OSError):
-        raise
-    except BaseException as exc:
-        if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":
-            raise
-        raise TokenizerError(f"{message}: {exc}", where=where, hint=hint) from exc
+
+    __slots__ = ("_hint", "_message", "_where")
+
+    def __init__(self, message: str, where: Path | None, hint: str) -> None:
+        self._message, self._where, self._hint = message, where, hint
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None or isinstance(exc, (TokenizerError, OSError)):
+            return
+        if issubclass(kind, Exception) or kind.__name__ == "PanicException":
+            raise TokenizerError(f"{self._message}: {exc}", where=self._where, hint=self._hint) from exc

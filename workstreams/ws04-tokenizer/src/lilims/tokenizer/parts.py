@@ -40,6 +40,7 @@ class Parts:
 
     Attributes:
         encode: text, add_special_tokens, parse_special -> ids.
+        encode_batch: the same for several texts, on all cores.
         encode_around: text between special tokens, which stand as ids -> ids. Special tokens that are spelled out in
             the text are text; otherwise the ids are those of the whole with `parse_special`.
         special: special tokens by text.
@@ -50,6 +51,7 @@ class Parts:
     """
 
     encode: Callable[[str, bool, bool], list[int]]
+    encode_batch: Callable[[Sequence[str], bool, bool], list[list[int]]]
     encode_around: Callable[[Sequence[str | int]], list[int]]
     special: Mapping[str, int]
     decoding: Decoding

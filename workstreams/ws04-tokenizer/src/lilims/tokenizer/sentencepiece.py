@@ -19,6 +19,7 @@ from .library import library_errors
 from .parts import Parts, alternatives
 from .sentencepiece_model import PieceType, SentencePieceModel, read
 from .sentencepiece_text import Normalizer
+from .unigram import Unigram
 
 __all__ = ["load", "merges_of"]
 
@@ -39,6 +40,7 @@ def load(path: Path, config: TokenizerConfig) -> Parts:
     special |= {i for i, token in added.items() if token.special}
     return Parts(
         encode=encoder.encode,
+        encode_batch=encoder.encode_batch,
         encode_around=encoder.encode_around,
         special={tokens[i]: i for i in sorted(special)},
         decoding=_decoding(model, tokens, frozenset(special)),
@@ -73,11 +75,7 @@ class _Encoder:
     ) -> None:
         self._path = path
         self._normalize = Normalizer(model)
-        self._backend = _bpe(model) if model.bpe else _unigram(model)
-        self._unknown = next(i for i, piece in enumerate(model.pieces) if piece.type is PieceType.UNKNOWN)
-        self._byte_ids = {
-            byte_of(piece.text): i for i, piece in enumerate(model.pieces) if piece.type is PieceType.BYTE
-        }
+        self._pieces = (_BPE if model.bpe else _Unigram)(model, path)
         self._prefix_everywhere = config.flag("legacy", True)
         self._before = [model.bos_id] if config.flag("add_bos_token", True) and model.bos_id >= 0 else []
         self._after = [model.eos_id] if config.flag("add_eos_token", False) and model.eos_id >= 0 else []
@@ -87,38 +85,32 @@ class _Encoder:
         self._with_special = alternatives(list(self._outside))
 
     def encode(self, text: str, add_special_tokens: bool, parse_special: bool) -> list[int]:
-        ids = self._around(_cut(text, self._with_special if parse_special else self._always, self._outside))
-        return [*self._before, *ids, *self._after] if add_special_tokens else ids
+        return self.encode_batch([text], add_special_tokens, parse_special)[0]
+
+    def encode_batch(self, texts: Sequence[str], add_special_tokens: bool, parse_special: bool) -> list[list[int]]:
+        pattern = self._with_special if parse_special else self._always
+        found = self._around([_cut(text, pattern, self._outside) for text in texts])
+        return [[*self._before, *ids, *self._after] for ids in found] if add_special_tokens else found
 
     def encode_around(self, pieces: Sequence[str | int]) -> list[int]:
         """As `Parts.encode_around`."""
         parts = [[one] if isinstance(one, int) else _cut(one, self._always, self._outside) for one in pieces]
-        return self._around([one for part in parts for one in part])
+        return self._around([[one for part in parts for one in part]])[0]
 
-    def _around(self, pieces: list[str | int]) -> list[int]:
+    def _around(self, texts: list[list[str | int]]) -> list[list[int]]:
         """Text and ids by turns: only text that begins the whole has SentencePiece's prefix, unless all of it has."""
-        ids: list[int] = []
-        for n, part in enumerate(pieces):
-            if isinstance(part, int):
-                ids.append(part)
-            elif part:
-                ids += self._pieces(part, prefix=n == 0 or self._prefix_everywhere)
-        return ids
-
-    def _pieces(self, text: str, *, prefix: bool) -> list[int]:
         try:
-            normalized = self._normalize(text, prefix=prefix)
+            normalized = [
+                self._normalize(part, prefix=n == 0 or self._prefix_everywhere)
+                for pieces in texts
+                for n, part in enumerate(pieces)
+                if isinstance(part, str)
+            ]
         except ValueError as exc:  # longer rules are read when they are used
             raise TokenizerError(str(exc), where=self._path, hint="fetch the file again") from exc
-        with library_errors("cannot encode", self._path, "fetch the file again"):
-            encoding = self._backend.encode(normalized, add_special_tokens=False)
-        ids: list[int] = encoding.ids
-        if not self._byte_ids or self._unknown not in ids:
-            return ids
-        spelled: list[int] = []
-        for i, token in zip(ids, encoding.tokens, strict=True):
-            spelled += [self._byte_ids[byte] for byte in token.encode()] if i == self._unknown else [i]
-        return spelled
+        found = iter(self._pieces.encode(normalized))
+        cut = [[[part] if isinstance(part, int) else next(found) for part in pieces] for pieces in texts]
+        return [parts[0] if len(parts) == 1 else [i for part in parts for i in part] for parts in cut]
 
 
 def _cut(text: str, pattern: re.Pattern[str] | None, ids: Mapping[str, int]) -> list[str | int]:
@@ -128,21 +120,40 @@ def _cut(text: str, pattern: re.Pattern[str] | None, ids: Mapping[str, int]) -> 
     return [ids[part] if n % 2 else part for n, part in enumerate(pattern.split(text))]
 
 
-def _bpe(model: SentencePieceModel) -> Any:
-    from tokenizers import Tokenizer, models
+class _BPE:
+    """The pieces of normalised texts, by the library."""
 
-    unknown = next(piece.text for piece in model.pieces if piece.type is PieceType.UNKNOWN)
-    vocab = {piece.text: i for i, piece in enumerate(model.pieces)}
-    backend = Tokenizer(
-        models.BPE(
-            vocab=vocab,
-            merges=merges_of(model),
-            unk_token=unknown,
-            fuse_unk=True,
-            byte_fallback=model.byte_fallback,
+    def __init__(self, model: SentencePieceModel, path: Path) -> None:
+        from tokenizers import AddedToken, Tokenizer, models
+
+        self._path = path
+        self._backend: Any = Tokenizer(
+            models.BPE(
+                vocab={piece.text: i for i, piece in enumerate(model.pieces)},
+                merges=merges_of(model),
+                unk_token=model.pieces[model.unknown].text,
+                fuse_unk=True,
+                byte_fallback=model.byte_fallback,
+            )
         )
-    )
-    return _with_user_defined(backend, model)
+        symbols = [piece.text for piece in model.pieces if piece.type is PieceType.USER_DEFINED]
+        self._backend.add_tokens([AddedToken(text, normalized=False, special=False) for text in symbols])
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        with library_errors("cannot encode", self._path, "fetch the file again"):
+            if len(texts) == 1:  # a batch starts threads
+                return [self._backend.encode(texts[0], add_special_tokens=False).ids]
+            return [one.ids for one in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+class _Unigram:
+    """The pieces of normalised texts, by our own search."""
+
+    def __init__(self, model: SentencePieceModel, path: Path) -> None:
+        self._model = Unigram(model)
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        return [self._model.encode(text) for text in texts]
 
 
 def merges_of(model: SentencePieceModel) -> list[tuple[str, str]]:
@@ -161,36 +172,9 @@ def merges_of(model: SentencePieceModel) -> list[tuple[str, str]]:
     return merges
 
 
-def _unigram(model: SentencePieceModel) -> Any:
-    """The library would find every entry of its vocabulary in text: those that text must not match get a space.
-
-    A normalised text has no spaces, they are U+2581 there. Bytes are spelled by `_Encoder`, for the same reason.
-    """
-    from tokenizers import Tokenizer, models
-
-    findable = (PieceType.NORMAL, PieceType.USER_DEFINED)
-    lowest = min((piece.score for piece in model.pieces if piece.type is PieceType.NORMAL), default=0.0)
-    vocab = [
-        (piece.text, piece.score if piece.type is PieceType.NORMAL else lowest)
-        if piece.type in findable
-        else (f" {piece.text}", lowest)
-        for piece in model.pieces
-    ]
-    unknown = next(i for i, piece in enumerate(model.pieces) if piece.type is PieceType.UNKNOWN)
-    return _with_user_defined(Tokenizer(models.Unigram(vocab, unknown, byte_fallback=False)), model)
-
-
-def _with_user_defined(backend: Any, model: SentencePieceModel) -> Any:
-    from tokenizers import AddedToken
-
-    symbols = [piece.text for piece in model.pieces if piece.type is PieceType.USER_DEFINED]
-    backend.add_tokens([AddedToken(text, normalized=False, special=False) for text in symbols])
-    return backend
-
-
 def _decoding(model: SentencePieceModel, tokens: list[str], special: frozenset[int]) -> ByteDecoding:
     """`SentencePieceProcessor::Decode`: of the dummy prefix nothing remains, an unknown piece has its own surface."""
-    unknown = next(i for i, piece in enumerate(model.pieces) if piece.type is PieceType.UNKNOWN)
+    unknown = model.unknown
     count = len(model.pieces)
 
     def piece(i: int) -> Piece | None:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +61,11 @@ class SentencePieceModel:
     remove_extra_whitespaces: bool
     escape_whitespaces: bool
     whitespace_as_suffix: bool
+
+    @cached_property
+    def unknown(self) -> int:
+        """The id of the piece for what is in no other."""
+        return next(i for i, piece in enumerate(self.pieces) if piece.type is PieceType.UNKNOWN)
 
 
 def read(path: Path) -> SentencePieceModel:
@@ -134,8 +140,8 @@ def _check(model: SentencePieceModel) -> None:
     for i, piece in enumerate(model.pieces):
         if piece.text in seen:
             raise ValueError(f"piece {i}, {piece.text!r}, stands twice")
-        if piece.type is PieceType.UNUSED:
-            raise ValueError(f"piece {i}, {piece.text!r}, is marked unused, which lilims does not support")
+        if piece.type is PieceType.UNUSED and model.bpe:
+            raise ValueError(f"piece {i}, {piece.text!r}, is marked unused, which lilims does not support in BPE")
         seen.add(piece.text)
     unknown = [i for i, piece in enumerate(model.pieces) if piece.type is PieceType.UNKNOWN]
     if len(unknown) != 1:

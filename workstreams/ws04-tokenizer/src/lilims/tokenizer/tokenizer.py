@@ -78,8 +78,20 @@ class Tokenizer:
                 could otherwise end a turn by writing its end. A BOS that the text spells out is not added again.
         """
         ids = self._parts.encode(scalar_values(text), add_special_tokens, parse_special)
-        spelled = add_special_tokens and parse_special and self.bos_id is not None
-        return ids[1:] if spelled and ids[:2] == [self.bos_id] * 2 else ids
+        return self._one_bos(ids) if add_special_tokens and parse_special else ids
+
+    def encode_batch(
+        self, texts: Sequence[str], add_special_tokens: bool = True, *, parse_special: bool = False
+    ) -> list[list[int]]:
+        """The ids of each of `texts`, as `encode` gives them; the texts are shared out to all cores.
+
+        (`TOKENIZERS_PARALLELISM=false` in the environment, or `RAYON_NUM_THREADS`, says otherwise.)
+        """
+        found = self._parts.encode_batch([scalar_values(text) for text in texts], add_special_tokens, parse_special)
+        return [self._one_bos(ids) for ids in found] if add_special_tokens and parse_special else found
+
+    def _one_bos(self, ids: list[int]) -> list[int]:
+        return ids[1:] if self.bos_id is not None and ids[:2] == [self.bos_id] * 2 else ids
 
     @cached_property
     def chat_template(self) -> ChatTemplate | None:
@@ -172,6 +184,10 @@ class Tokenizer:
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
         """The text of `ids`. Ids outside the vocabulary give nothing; invalid UTF-8 gives U+FFFD."""
         return self._parts.decoding.decode(ids, skip_special_tokens)
+
+    def decode_batch(self, batch: Iterable[Iterable[int]], *, skip_special_tokens: bool = True) -> list[str]:
+        """The text of each list of ids, as `decode` gives it."""
+        return [self._parts.decoding.decode(ids, skip_special_tokens) for ids in batch]
 
     def token_id(self, token: str) -> int | None:
         """The id of a token as the vocabulary spells it (`<|endoftext|>`, `Ġthe`, `▁the`), or None."""
