@@ -1,4 +1,4 @@
-"""Unigram models: rounding as google/sentencepiece 0.2.3 rounds. The `parity` tests compare; the others were recorded."""
+"""Unigram models: rounded as google/sentencepiece 0.2.3 rounds; compared live, and with what was recorded of it."""
 
 from __future__ import annotations
 

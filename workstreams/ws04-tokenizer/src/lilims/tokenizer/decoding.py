@@ -15,7 +15,16 @@ from typing import Any, Literal, NamedTuple
 from .library import library_errors
 from .parts import MARKER, Stream
 
-__all__ = ["ByteDecoding", "Piece", "Strip", "WindowDecoding", "byte_level_bytes", "byte_of", "marker_bytes"]
+__all__ = [
+    "ByteDecoding",
+    "Piece",
+    "Strip",
+    "WindowDecoding",
+    "byte_level_bytes",
+    "byte_level_token",
+    "byte_of",
+    "marker_bytes",
+]
 
 Strip = Literal["none", "one", "all"]
 """How many of the spaces that stand for the dummy prefix are left out at the start of a text."""
@@ -56,6 +65,14 @@ def byte_level_bytes(token: str) -> Piece:
         return Piece(bytes([_ALPHABET[c] for c in token]))
     except KeyError:
         return Piece(token.encode())
+
+
+_SPELLED = str.maketrans({chr(byte): character for character, byte in _ALPHABET.items()})
+
+
+def byte_level_token(data: bytes) -> str:
+    """Bytes as byte-level BPE spells them."""
+    return data.decode("latin-1").translate(_SPELLED)
 
 
 def byte_of(token: str) -> int | None:

@@ -5,14 +5,25 @@ Knows names. Must not know formats.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from lilims.core.errors import TokenizerError
 
-__all__ = ["SIDE_FILES", "find_source", "has_tokenizer", "tokenizer_files"]
+__all__ = ["SIDE_FILES", "find_source", "has_tokenizer", "tokenizer_files", "writer_for"]
 
-_SOURCES = ("tokenizer.json", "tokenizer.model", "vocab.json")  # the first that is there is read
+_SOURCES = (  # the first that is there is read
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "tiktoken.model",
+    "qwen.tiktoken",
+    "o200k_base.tiktoken",
+    "cl100k_base.tiktoken",
+    "p50k_base.tiktoken",
+    "r50k_base.tiktoken",
+    "tokenizer.bin",
+)
 SIDE_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -20,8 +31,9 @@ SIDE_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+WRITERS = "lilims.tokenizer_files"
 _TEMPLATES = "additional_chat_templates"
-_HINT = "a tokenizer is tokenizer.json, tokenizer.model, or vocab.json with merges.txt"
+_HINT = "a tokenizer is tokenizer.json, tokenizer.model, vocab.json with merges.txt, a .tiktoken file or tokenizer.bin"
 
 
 def has_tokenizer(names: Container[str]) -> bool:
@@ -43,6 +55,24 @@ def find_source(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise TokenizerError("holds no tokenizer", where=path, hint=_HINT)
+
+
+def writer_for(source: Path) -> Callable[[Path, Path], None] | None:
+    """What writes tokenizer files of a model file into a folder; None for a file that is a tokenizer's own.
+
+    Other packages bring one by an entry point of the group `lilims.tokenizer_files` with the ending as its name.
+
+    Raises:
+        TokenizerError: the file's ending is a model's, and the package that reads it is not installed.
+    """
+    if source.suffix != ".gguf":
+        return None
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=WRITERS, name="gguf"):
+        write: Callable[[Path, Path], None] = entry.load()
+        return write
+    raise TokenizerError("GGUF files are read by another package", where=source, hint="pip install lilims-conversion")
 
 
 def tokenizer_files(folder: Path | str) -> list[Path]:

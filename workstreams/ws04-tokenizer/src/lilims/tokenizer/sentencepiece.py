@@ -21,7 +21,7 @@ from .sentencepiece_model import PieceType, SentencePieceModel, read
 from .sentencepiece_text import Normalizer
 from .unigram import Unigram
 
-__all__ = ["load", "merges_of"]
+__all__ = ["build", "load", "merges_of"]
 
 
 def load(path: Path, config: TokenizerConfig) -> Parts:
@@ -30,7 +30,15 @@ def load(path: Path, config: TokenizerConfig) -> Parts:
     Raises:
         TokenizerError: the model is damaged or of an unsupported kind, or the config's tokens do not fit to it.
     """
-    model = read(path)
+    return build(path, read(path), config)
+
+
+def build(path: Path, model: SentencePieceModel, config: TokenizerConfig) -> Parts:
+    """A model that was read from `path`, with the tokens that the config adds to it.
+
+    Raises:
+        TokenizerError: the config's tokens do not fit to it.
+    """
     added = _added(path, model, config)
     tokens = [piece.text for piece in model.pieces] + [added[i].content for i in sorted(added)]
     ids = {token: i for i, token in enumerate(tokens)}

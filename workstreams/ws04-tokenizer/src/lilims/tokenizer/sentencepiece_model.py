@@ -17,7 +17,7 @@ from typing import NamedTuple
 from lilims.core.errors import TokenizerError
 from lilims.core.files import read_bytes
 
-__all__ = ["Piece", "PieceType", "SentencePieceModel", "parse", "read"]
+__all__ = ["Piece", "PieceType", "SentencePieceModel", "check", "parse", "read"]
 
 _FILE_LIMIT = 64 << 20
 _PIECES_LIMIT = 4 << 20
@@ -130,12 +130,16 @@ def _model(pieces: list[Piece], trainer: dict[int, Value], normalizer: dict[int,
         escape_whitespaces=True,
         whitespace_as_suffix=bool(_int(trainer.get(24, 0))),
     )
-    _check(model)
+    check(model)
     return model
 
 
-def _check(model: SentencePieceModel) -> None:
-    """The rules of google/sentencepiece's `ModelInterface::InitializePieces`."""
+def check(model: SentencePieceModel) -> None:
+    """The rules of google/sentencepiece's `ModelInterface::InitializePieces`.
+
+    Raises:
+        ValueError: which one is broken.
+    """
     seen: set[str] = set()
     for i, piece in enumerate(model.pieces):
         if piece.text in seen:

@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lilims.core.errors import TokenizerError
 
 from .chat.ends import end_of_turn_ids
 from .config import TokenizerConfig, read_config
-from .files import find_source
+from .files import find_source, writer_for
 from .generation_config import generation_eos_ids
 from .parts import Decoding, Parts, alternatives, scalar_values
 
@@ -45,13 +46,18 @@ class Tokenizer:
     def load(cls, path: Path | str) -> Tokenizer:
         """Reads a tokenizer from a folder, or from one file and the small files beside it.
 
-        In a folder the first of these wins: `tokenizer.json`; `tokenizer.model` (SentencePiece); `vocab.json` with
-        `merges.txt`. A file is taken by its name: `….json`, `….model…`, `vocab.json` or `merges.txt`.
+        In a folder the first of these wins: `tokenizer.json`; `tokenizer.model` (SentencePiece, or Llama 3's ranks);
+        `vocab.json` with `merges.txt`; tiktoken's rank files; `tokenizer.bin` (llama2.c). A file is taken by its name:
+        `….json`, `….model…`, `vocab.json` or `merges.txt`, `….tiktoken`, `….bin`, `….gguf` (with lilims-conversion).
 
         Raises:
             TokenizerError: there is no tokenizer, or a file of it is damaged; the file is named.
         """
         source = find_source(Path(path))
+        if (write := writer_for(source)) is not None:
+            with TemporaryDirectory() as folder:
+                write(source, Path(folder))
+                return cls.load(folder)
         config = read_config(source.parent)
         parts = _load(source, config)
         bos, eos = _special(parts, config.bos, parts.bos), _special(parts, config.eos, parts.eos)
@@ -207,10 +213,15 @@ def _load(source: Path, config: TokenizerConfig) -> Parts:
         from . import huggingface
 
         return huggingface.load(source)
-    if ".model" in source.suffixes:
-        from . import sentencepiece
+    if source.suffix == ".bin":
+        from . import llama2c
 
-        return sentencepiece.load(source, config)
+        return llama2c.load(source, config)
+    if ".model" in source.suffixes or source.suffix == ".tiktoken":
+        from . import ranks, sentencepiece
+
+        by_ranks = source.suffix == ".tiktoken" or ranks.is_rank_file(source)
+        return ranks.load(source, config) if by_ranks else sentencepiece.load(source, config)
     raise TokenizerError("not a tokenizer file that lilims knows by its name", where=source, hint="give the folder")
 
 
