@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from lilims.conversion.gguf.bpe import KINDS
 from lilims.conversion.gguf.header import read_header
+from lilims.conversion.gguf.tokenizer import write_files
 from lilims.conversion.gguf.vocabulary import TokenKind, Vocabulary, read_vocabulary, write_tokenizer
 from lilims.core.errors import TokenizerError
 from lilims.core.testing import test_data as data_folder
@@ -97,6 +99,12 @@ CUTS = {
     "llama-bpe": ["I", "'ll", " take", " ", "123", "45", ",", "  ", " X", "'S", "\n\n"],
     "qwen2": ["I", "'ll", " take", " ", "1", "2", "3", "4", "5", ",", "  ", " X", "'S", "\n\n"],
     "tekken": ["I", "'ll", " take", " ", "1", "2", "3", "4", "5", ",", "  ", " X", "'S", "\n\n"],
+    "deepseek-llm": ["I", "'", "ll", " take", " ", "12345", ",", "  ", " X", "'", "S", "\n", "\n"],
+    "deepseek-coder": ["I", "'", "ll", " take", " ", "1", "2", "3", "4", "5", ",", "  ", " X", "'", "S", "\n", "\n"],
+    "deepseek-v3": ["I", "'ll", " take", " ", "123", "45", ",", "  ", " X", "'S", "\n\n"],
+    "seed-coder": ["I", "'ll", " take", " ", "1", "2", "3", "4", "5", ",", "  ", " X", "'S", "\n\n"],
+    "viking": ["I'll", " take", " ", "1", "2", "3", "4", "5", ",  ", " X'S", "\n\n"],
+    "superbpe": ["I'll take ", "12", "345", ",   X'S\n\n"],
     "gpt-4o": ["I'll", " take", " ", "123", "45", ",", "  ", " X'S", "\n\n"],
 }
 
@@ -183,3 +191,28 @@ def test_kinds_are_sentencepieces() -> None:
     from lilims.tokenizer.sentencepiece_model import PieceType
 
     assert {kind.name: int(kind) for kind in TokenKind} == {kind.name: int(kind) for kind in PieceType}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_gguf_file_is_a_tokenizer(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the entry point that pyproject.toml declares."""
+    import importlib.metadata
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    group = "lilims.tokenizer_files"
+    declared = [importlib.metadata.EntryPoint(*one, group) for one in project["entry-points"][group].items()]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: declared)
+    path = data_folder("tokenizers/ggml-vocab") / f"ggml-vocab-{name}.gguf"
+    tokenizer = Tokenizer.load(path)
+    write_tokenizer(vocabulary(path), tmp_path)
+    text = "Hello World, 3 <|end|> 漢字\n"
+    assert tokenizer.encode(text) == Tokenizer.load(tmp_path).encode(text)
+    assert tokenizer.has_chat_template == (name == "phi-3")
+    assert set(vocabulary(path).ends) <= set(tokenizer.eos_ids)
+
+
+def test_a_gguf_file_without_a_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 0))
+    with pytest.raises(TokenizerError, match="holds no tokenizer"):
+        write_files(tmp_path / "a.gguf", tmp_path)

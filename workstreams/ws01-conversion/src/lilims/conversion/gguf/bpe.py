@@ -47,6 +47,15 @@ _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]
 _CASES = r"[^\r\n\p{L}\p{N}]?" + _UPPER + "*" + _LOWER + r"+{0}|[^\r\n\p{L}\p{N}]?" + _UPPER + "+" + _LOWER + "*{0}"
 _SLASHES = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
+_LETTERS = (  # of alphabets with two cases, as DeepSeek LLM's tokenizer.json lists them
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u1f7dᾀ-ᾴ"
+    "ᾶ-ᾼ\u1fbeῂ-ῄῆ-ῌῐ-\u1fd3ῖ-\u1fdbῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212a-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿ"
+    "ﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+_ASIAN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+_MARKS = r"[!-/:-~！-／：-～‘-‟　-。]"
+_ASCII_MARKS = r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"
+
 _GPT2 = Splitting()
 _DIGITS = Splitting((r"\p{N}",))
 _LLAMA3 = Splitting((_TRIPLES,), gpt2=False, whole=True, bos=True)
@@ -54,11 +63,31 @@ _QWEN2 = Splitting((_SINGLES,), gpt2=False, nfc=True)
 
 KINDS: dict[str, Splitting] = {
     **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "gigachat"), _GPT2),
+    **dict.fromkeys(("a.x-4.0", "mellum", "granite-docling"), _GPT2),
     **dict.fromkeys(("starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"), _DIGITS),
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3"), _LLAMA3),
+    "mellum2": _DIGITS,
+    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "midm-2.0"), _LLAMA3),
     **dict.fromkeys(("dbrx", "smaug-bpe"), Splitting((_TRIPLES,), gpt2=False)),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez"), _QWEN2),
     "stablelm2": Splitting((_SINGLES,), gpt2=False),
+    "deepseek-llm": Splitting(
+        (r"[\r\n]", rf"\s?[{_LETTERS}]+", rf"\s?{_MARKS}+", r"\s+$", _ASIAN, r"\p{N}+"), gpt2=False
+    ),
+    "deepseek-coder": Splitting((r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _ASIAN, r"\p{N}"), gpt2=False),
+    "deepseek-v3": Splitting(
+        (
+            r"\p{N}{1,3}",
+            "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+            _ASCII_MARKS + r"[A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
+            r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ),
+        gpt2=False,
+    ),
+    "seed-coder": Splitting(
+        (_ENDINGS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+",), gpt2=False
+    ),
+    "viking": Splitting((r" ?[^(\s|.,!?…。，、।۔،)]+", r"\p{N}"), gpt2=False),
+    "superbpe": Splitting((r"\p{N}+", r"(?=(\d{3})+(?!\d))"), gpt2=False),
     "tekken": Splitting((_CASES.replace("{0}", "") + r"|\p{N}" + _SLASHES,), gpt2=False, whole=True, bos=True),
     "gpt-4o": Splitting((_CASES.replace("{0}", _ENDINGS + "?") + r"|\p{N}{1,3}" + _SLASHES,), gpt2=False),
 }
