@@ -48,6 +48,17 @@ def test_decoding_equals_the_library(ids: list[int], skip: bool) -> None:
     assert loaded(GPT2).decode(ids, skip_special_tokens=skip) == expected
 
 
+@pytest.mark.parametrize(
+    "path", [GPT2, "tokenizers/qwen2", "models/stories260K", "tokenizers/sentencepiece/test_model.model"]
+)
+@given(texts=st.lists(TEXTS, max_size=5), special=st.booleans(), parse=st.booleans())
+def test_a_batch_is_its_texts(path: str, texts: list[str], special: bool, parse: bool) -> None:
+    tokenizer = loaded(path)
+    ids = [tokenizer.encode(text, special, parse_special=parse) for text in texts]
+    assert tokenizer.encode_batch(texts, special, parse_special=parse) == ids
+    assert tokenizer.decode_batch(ids) == [tokenizer.decode(one) for one in ids]
+
+
 def test_the_truncation_of_a_training_run_is_off() -> None:
     assert len(loaded(GPT2).encode("word " * 500)) > 500  # the file asks for 50 tokens
 

@@ -116,6 +116,13 @@ def test_decoders_of_tokenizer_json_stream_as_the_library_decodes(
     assert "".join(pieces(tokenizer, ids, skip)) == expected
 
 
+def test_tokens_without_text_do_not_pile_up(json_tokenizer: tuple[str, Path]) -> None:
+    """Special tokens, ids that do not exist, then a word: decoding all of them for each would take minutes."""
+    tokenizer = Tokenizer.load(json_tokenizer[1])
+    silent = [8, 9_999, -1] * 5_000
+    assert "".join(pieces(tokenizer, [0, *silent, 3])) == tokenizer.decode([0, 3])
+
+
 def test_a_token_costs_the_same_however_many_came_before() -> None:
     """Two hundred thousand tokens in seconds; decoding everything anew for each would take hours."""
     tokenizer = loaded(SOURCES["gpt2"])

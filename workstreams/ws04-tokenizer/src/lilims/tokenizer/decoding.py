@@ -191,10 +191,16 @@ class _ByteStream:
 
 
 class WindowDecoding:
-    """Decodes through the library; a stream compares the text of a few tokens with and without the newest ones."""
+    """Decodes through the library; a stream compares the text of a few tokens with and without the newest ones.
 
-    def __init__(self, backend: Any) -> None:
+    Args:
+        backend: the library's tokenizer.
+        special: ids left out where special tokens are.
+    """
+
+    def __init__(self, backend: Any, special: frozenset[int]) -> None:
         self._backend = backend
+        self.special = special
 
     def decode(self, ids: Iterable[int], skip_special: bool) -> str:
         with library_errors("cannot decode", None, "the tokenizer is damaged: fetch it again"):
@@ -207,29 +213,39 @@ class WindowDecoding:
 
 
 class _WindowStream:
-    """Keeps the ids since the last token that gave text: `_ids[:_told]` are told, the rest may be half a character."""
+    """Keeps the ids since the last token that gave text: `_ids[:_told]` are told, the rest may be half a character.
+
+    So that a token costs the same however many came before it, tokens that leave no text are not kept.
+    """
 
     _PATIENCE = 8  # tokens; a character has at most four bytes, so U+FFFD after that is there to stay
 
     def __init__(self, decoding: WindowDecoding, skip_special: bool) -> None:
         self._decoding = decoding
+        self._skipped = decoding.special if skip_special else frozenset()
         self._skip = skip_special
         self._ids: list[int] = []
         self._told = 0
+        self._before = ""  # the text of `_ids[:_told]`
 
     def push(self, token: int) -> str:
+        if token < 0 or token in self._skipped:
+            return ""
         self._ids.append(token)
         fresh = self._fresh()
-        if not fresh or (fresh.endswith("\ufffd") and len(self._ids) - self._told < self._PATIENCE):
+        waiting = len(self._ids) - self._told
+        if not fresh and waiting >= self._PATIENCE:
+            del self._ids[-1]
+        if not fresh or (fresh.endswith("\ufffd") and waiting < self._PATIENCE):
             return ""
-        self._ids, self._told = self._ids[self._told :], len(self._ids) - self._told
+        self._ids, self._told = self._ids[self._told :], waiting
+        self._before = self._decoding.decode(self._ids, self._skip)
         return fresh
 
     def finish(self) -> str:
         fresh = self._fresh()
-        self._ids, self._told = [], 0
+        self._ids, self._told, self._before = [], 0, ""
         return fresh
 
     def _fresh(self) -> str:
-        before = self._decoding.decode(self._ids[: self._told], self._skip)
-        return self._decoding.decode(self._ids, self._skip)[len(before) :]
+        return self._decoding.decode(self._ids, self._skip)[len(self._before) :]

@@ -16,7 +16,7 @@ from lilims.core.errors import TokenizerError
 from lilims.core.files import read_bytes
 
 from .decoding import ByteDecoding, Piece, Strip, WindowDecoding, byte_level_bytes, marker_bytes
-from .library import library_errors
+from .library import ids_of, library_errors
 from .parts import MARKER, Decoding, Parts
 
 __all__ = ["load", "parts_of"]
@@ -66,16 +66,26 @@ class _Encoder:
         self._backend = backend
         self._path = path
         self._lock = threading.Lock()
+        self._reads: bool | None = None
 
     def encode(self, text: str, add_special_tokens: bool, parse_special: bool) -> list[int]:
-        with self._lock, library_errors("cannot encode", self._path, _HINT):
-            self._backend.encode_special_tokens = not parse_special
-            ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        try:
+            with self._lock:
+                if self._reads is not parse_special:
+                    self._switch(parse_special)
+                ids = ids_of(self._backend, text, add_special_tokens)
+        except BaseException as exc:
+            with library_errors("cannot encode", self._path, _HINT):
+                raise exc
         return ids
+
+    def _switch(self, parse_special: bool) -> None:
+        self._backend.encode_special_tokens = not parse_special
+        self._reads = parse_special
 
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool, parse_special: bool) -> list[list[int]]:
         with self._lock, library_errors("cannot encode", self._path, _HINT):
-            self._backend.encode_special_tokens = not parse_special
+            self._switch(parse_special)
             found = self._backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
         return [one.ids for one in found]
 
@@ -136,7 +146,7 @@ def _decoding(backend: Any, special: frozenset[int]) -> Decoding:
         return ByteDecoding(byte_level, special)
     strip = _llama_strip(steps)
     if strip is None:
-        return WindowDecoding(backend)
+        return WindowDecoding(backend, special)
 
     def marked(token: int) -> Piece | None:
         text = backend.id_to_token(token)

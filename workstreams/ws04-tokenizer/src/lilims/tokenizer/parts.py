@@ -70,6 +70,8 @@ def alternatives(texts: Iterable[str]) -> re.Pattern[str] | None:
 
 def scalar_values(text: str) -> str:
     """`text` as UTF-8 can hold it: surrogate pairs joined, lone halves replaced by U+FFFD."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

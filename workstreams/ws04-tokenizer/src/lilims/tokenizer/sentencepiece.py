@@ -15,7 +15,7 @@ from lilims.core.errors import TokenizerError
 
 from .config import TokenizerConfig
 from .decoding import ByteDecoding, Piece, Strip, byte_of, marker_bytes
-from .library import library_errors
+from .library import ids_of, library_errors
 from .parts import Parts, alternatives
 from .sentencepiece_model import PieceType, SentencePieceModel, read
 from .sentencepiece_text import Normalizer
@@ -149,8 +149,8 @@ class _BPE:
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         with library_errors("cannot encode", self._path, "fetch the file again"):
-            if len(texts) == 1:  # a batch starts threads
-                return [self._backend.encode(texts[0], add_special_tokens=False).ids]
+            if len(texts) == 1:
+                return [ids_of(self._backend, texts[0], False)]
             return [one.ids for one in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
