@@ -26,7 +26,7 @@ NAMES = (
     "safetensors", "shard index", "config", "generation config", "spec", "blob", "package manifest", "compiled text",
     "compiled metadata", "manifest",
     "tokenizer.json", "tokenizer.json wordpiece", "tokenizer.json unigram", "vocab", "merges", "tokenizer config",
-    "spec silero-vad-unified-v6.0.0", "sentencepiece bpe", "adapter", "adapter config", "pytorch",
+    "spec silero-vad-unified-v6.0.0", "sentencepiece bpe", "ranks", "llama2c", "adapter", "adapter config", "pytorch",
 )  # fmt: skip
 SLOW = ("spec", "blob", "package manifest", "manifest")  # each case reads a whole package
 SECONDS = 1.0  # of processor time

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import struct
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,12 +150,19 @@ def _others(work: Path) -> Iterator[Reader]:
     models = {
         "sentencepiece bpe": "models/stories260K/tokenizer.model",
         "sentencepiece unigram": "tokenizers/sentencepiece/test_model.model",
+        "llama2c": "models/stories260K/tok512.bin",
     }
     for name, file in models.items():
         if (data / file).is_file():
             (work / name).mkdir()
-            shutil.copyfile(data / file, work / name / "tokenizer.model")
-            yield Reader(name, "protobuf", "tokenizer.model", work / name, _read_tokenizer)
+            kind, target = ("blob", "tokenizer.bin") if name == "llama2c" else ("protobuf", "tokenizer.model")
+            shutil.copyfile(data / file, work / name / target)
+            yield Reader(name, kind, target, work / name, _read_tokenizer)
+    tokens = [*(bytes([byte]) for byte in range(256)), b"ab", b"abc", b" a", b"\xc3\xa9"]
+    (work / "ranks").mkdir()
+    lines = "".join(f"{b64encode(token).decode()} {rank}\n" for rank, token in enumerate(tokens))
+    (work / "ranks" / "cl100k_base.tiktoken").write_text(lines)
+    yield Reader("ranks", "lines", "cl100k_base.tiktoken", work / "ranks", _read_tokenizer)
 
 
 # -- good files --------------------------------------------------------------------------------------------------------

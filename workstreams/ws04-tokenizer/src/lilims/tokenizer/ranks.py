@@ -32,7 +32,8 @@ __all__ = ["ENCODINGS", "Encoding", "is_rank_file", "load"]
 
 _FILE_LIMIT = 64 << 20
 _TOKENS_LIMIT = 1 << 20
-_LONGEST = 1 << 10  # bytes of a token; real ones have up to 128
+_LONGEST = 1 << 8  # bytes of a token; real ones have up to 128
+_MERGES_PER_TOKEN = 32  # real files have three
 _LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2} [0-9]{1,8}\r?(?:\n|\Z)")
 _HINT = "fetch the file again; it must be a rank file as tiktoken reads it"
 
@@ -99,7 +100,7 @@ def is_rank_file(path: Path) -> bool:
     """Whether the file begins as rank files do."""
     try:
         with path.open("rb") as file:
-            return _LINE.match(file.read(4 * _LONGEST)) is not None
+            return _LINE.match(file.read(2 * _LONGEST)) is not None
     except OSError:
         return False
 
@@ -139,8 +140,8 @@ def _ranks(path: Path) -> dict[str, int]:
     for number, line in enumerate(read_bytes(path, limit=_FILE_LIMIT, error=TokenizerError).splitlines(), 1):
         if not line:
             continue
+        token, _, rank = line.partition(b" ") if _LINE.fullmatch(line) else (b"=", b"", b"0")
         try:
-            token, rank = _LINE.fullmatch(line) and line.split() or [b"", b""]
             text, i = byte_level_token(binascii.a2b_base64(token, strict_mode=True)), int(rank)
         except ValueError as exc:
             raise TokenizerError(f"line {number} is not base64 and a rank: {exc}", where=path, hint=_HINT) from exc
@@ -170,8 +171,10 @@ def _backend(path: Path, ranks: dict[str, int], encoding: Encoding, added: Mappi
     for i, token in added.items():  # in the vocabulary, as the library gives added tokens ids of its own choice
         if token.content in ranks or i in taken or len(words.pre_tokenize_str(token.content)) < 2:
             raise TokenizerError(f"the added token {token.content!r}, {i}, cannot be told from text", where=path)
-    vocab = ranks | {token.content: i for i, token in added.items()}
-    backend: Any = Tokenizer(models.BPE(vocab=vocab, merges=_merges(ranks), fuse_unk=False, ignore_merges=True))
+    vocab, merges = ranks | {token.content: i for i, token in added.items()}, _merges(ranks)
+    if len(merges) > _MERGES_PER_TOKEN * len(ranks):
+        raise TokenizerError("its tokens can be halved in too many ways", where=path, hint=_HINT)
+    backend: Any = Tokenizer(models.BPE(vocab=vocab, merges=merges, fuse_unk=False, ignore_merges=True))
     if encoding.nfc:
         backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = words
