@@ -2,8 +2,8 @@
 
     hatch run python tools/compare_calibration.py [--models stories stories260K] [--tokens 8192]
 
-All calibrate on what the model itself writes. Measured is the model with the rounded matrices, layer by layer in float32,
-on the texts of the quality gate (tools/ci/quality_gate.py), which are others.
+All calibrate on what the model itself writes. Measured is the model with the rounded matrices, in float32, on texts of
+the quality gate (tools/ci/quality_gate.py), which are others.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ def _write(
 
     with quiet_coremltools():
         from ..emit.export import forget_names
-        from ..emit.opened import OpenBank, build_head, build_layer
+        from ..emit.opened import OpenBank, add_stages, build_head, build_layer
         from ..emit.program import save, weights_path
 
         forget_names()
@@ -205,6 +205,7 @@ def _write(
         path.parent.mkdir(parents=True)
         with WeightFile(path) as file:
             save(program, package, {}, file)
+        add_stages(package, stages)
     return stages
 
 

@@ -79,7 +79,7 @@ class Shelf:
 
     def _load(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         try:
-            with np.load(self.folder / f"{name}.npz", allow_pickle=False) as file:
+            with (self.folder / f"{name}.npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
             return json.loads(bytes(arrays.pop(_ABOUT)).decode()), arrays
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):

@@ -10,7 +10,8 @@ Knows how a program is opened up. Must not know what that is good for: such a pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import coremltools as ct
@@ -24,7 +25,17 @@ from .bank import Bank
 from .blocks import decoder_layer, norm
 from .functions import HIDDEN, HIDDEN_OUT, LOGITS, Part, logits_of, placeholders, step_inputs
 
-__all__ = ["HIDDEN", "HIDDEN_OUT", "LOGITS", "WHOLE", "OpenBank", "build_head", "build_layer", "input_name"]
+__all__ = [
+    "HIDDEN",
+    "HIDDEN_OUT",
+    "LOGITS",
+    "WHOLE",
+    "OpenBank",
+    "add_stages",
+    "build_head",
+    "build_layer",
+    "input_name",
+]
 
 WHOLE = "whole"
 
@@ -79,46 +90,53 @@ def build_layer(spec: DecoderSpec, index: int, bank: OpenBank, tokens: int) -> t
     options = GraphOptions(embedding="host")  # rows come in, not ids
     part = Part(spec, Shapes(tokens, rows, round_up(spec.head_dim, 32), (plan,), (package,), options), package)
 
-    def inputs() -> dict[str, Any]:
-        found = placeholders(part, plan)
-        found.pop("positions", None)  # they were added to what comes in
-        return found
-
-    def body(function: Any) -> Any:
+    inputs = placeholders(part, plan)
+    inputs.pop("positions", None)  # they were added to what comes in
+    with Function({**inputs, **bank.placeholders()}, opset_version=ct.target.iOS18) as function:
+        bank.take(function.inputs)
         step = step_inputs(part, plan, function.inputs, fused=True)
         x = decoder_layer(function.inputs[HIDDEN], spec.layers[index], bank, index, step)
-        return mb.identity(x=x, name=HIDDEN_OUT)
-
-    return _program(bank, inputs, body)
+        return _program(function, mb.identity(x=x, name=HIDDEN_OUT), bank)
 
 
 def build_head(spec: DecoderSpec, bank: OpenBank, tokens: int) -> tuple[Program, dict[str, list[str]]]:
     """The last norm and the head over `tokens` tokens, logits of all; and `OpenBank.outputs`."""
 
-    def inputs() -> dict[str, Any]:
-        return {HIDDEN: mb.placeholder((1, tokens, spec.hidden_size), dtype=types.fp16)}
-
-    def body(function: Any) -> Any:
-        return logits_of(norm(function.inputs[HIDDEN], spec.final_norm, bank, "final_norm"), spec, bank)
-
-    return _program(bank, inputs, body)
+    inputs = {HIDDEN: mb.placeholder((1, tokens, spec.hidden_size), dtype=types.fp16), **bank.placeholders()}
+    with Function(inputs, opset_version=ct.target.iOS18) as function:
+        bank.take(function.inputs)
+        x = norm(function.inputs[HIDDEN], spec.final_norm, bank, "final_norm")
+        return _program(function, logits_of(x, spec, bank), bank)
 
 
-def _program(
-    bank: OpenBank, inputs: Callable[[], dict[str, Any]], body: Callable[[Any], Any]
-) -> tuple[Program, dict[str, list[str]]]:
-    """A function that gives the result and all that enters matrices, and one for each of the latter alone."""
-    program, wanted = Program(), [WHOLE]
-    for name in wanted:
-        bank.new_function()
-        with Function({**inputs(), **bank.placeholders()}, opset_version=ct.target.iOS18) as function:
-            bank.take(function.inputs)
-            result, outputs = body(function), bank.outputs()
-            seen = {output: mb.identity(x=bank.seen[roles[0]], name=output) for output, roles in outputs.items()}
-            function.set_outputs([result, *seen.values()] if name == WHOLE else [seen[name]])
-        if name == WHOLE:
-            wanted += outputs
-        program.add_function(name, function)
+def _program(function: Any, result: Any, bank: OpenBank) -> tuple[Program, dict[str, list[str]]]:
+    outputs = bank.outputs()
+    seen = [mb.identity(x=bank.seen[roles[0]], name=name) for name, roles in outputs.items()]
+    function.set_outputs([result, *seen])
+    program = Program()
+    program.add_function(WHOLE, function)
     program.default_function_name = WHOLE
     program.export_as_multifunction = True
     return program, outputs
+
+
+def add_stages(package: Path, stages: Iterable[str]) -> None:
+    """Adds a function for each of these outputs, which gives it alone; whoever runs it may leave out what is behind."""
+    from coremltools import proto
+
+    path = package / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    spec = proto.Model_pb2.Model()
+    spec.ParseFromString(path.read_bytes())
+    whole, (described,) = spec.mlProgram.functions[WHOLE], spec.description.functions
+    for name in stages:
+        function = spec.mlProgram.functions[name]
+        function.CopyFrom(whole)
+        for block in function.block_specializations.values():
+            block.outputs[:] = [name]
+        about = spec.description.functions.add()
+        about.CopyFrom(described)
+        about.name = name
+        kept = [output for output in described.output if output.name == name]
+        del about.output[:]
+        about.output.extend(kept)
+    path.write_bytes(spec.SerializeToString(deterministic=True))
