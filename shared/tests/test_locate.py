@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lilims.core.errors import ModelNotFoundError, UsageError
-from lilims.core.locate import folders, installed, locate
+from lilims.core.locate import folders, installed, is_installed, locate
 
 
 def model(folder: Path) -> Path:
@@ -120,6 +120,12 @@ def test_a_version_that_is_not_there(home: Path) -> None:
         locate("other@1")
     with pytest.raises(UsageError, match="not a range"):
         locate("tiny@newest")
+
+
+def test_whether_a_word_is_an_installed_name(home: Path) -> None:
+    versions(home, "1.0.0")
+    assert all(is_installed(text) for text in ("tiny", "tiny@1", "tiny@9"))
+    assert not any(is_installed(text) for text in ("other", "tiny@home", "tiny@1 more", "Once upon", "./tiny", ""))
 
 
 def test_folders_that_are_no_models(home: Path) -> None:

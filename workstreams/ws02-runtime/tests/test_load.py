@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lilims.core import usage
 from lilims.core.errors import (
     ContractError,
     IntegrityError,
@@ -48,6 +50,22 @@ def test_a_folder_its_package_and_its_name(opened: list[dict[str, Any]], home: P
         assert opened[-1]["package"] == folder / "model.mlpackage"
     assert loaded.generate("Once", max_tokens=3, ignore_eos=True).text() != ""
     assert (loaded.context, loaded.vocab_size, loaded.executor) == (40, 258, "portable")
+
+
+def test_a_loaded_model_is_in_use(opened: list[dict[str, Any]], home: Path) -> None:
+    folder = write_folder(home / "models" / "fake")
+    first, second = load("fake"), load("fake")
+    assert usage.reserve(folder) is None and usage.last_used(folder) is not None
+    del first
+    gc.collect()
+    assert usage.reserve(folder) is None
+    assert second.vocab_size == 258
+    del second
+    gc.collect()
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(ManifestError):  # and one that failed to load is not
+        load("fake")
+    assert usage.reserve(folder) is not None
 
 
 def test_defaults_and_options(opened: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime
 import hashlib
 import random
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -322,3 +327,40 @@ def test_a_public_address_does_not_lead_to_this_machine(server: Server, home: Pa
     with pytest.raises(AddressError, match=r"127\.0\.0\.1 is inside a private network"):
         get(want(server), policy=policy)
     assert server.asked == []
+
+
+def test_a_certificate_that_nobody_trusts(tmp_path: Path, home: Path) -> None:
+    """One try, one line: a server that signs its own certificate."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    start = datetime.datetime(2020, 1, 1)
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(start).not_valid_after(start.replace(year=2100)).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(serialization.Encoding.PEM, *form)
+    (tmp_path / "server.pem").write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    tries = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                tries.append(1)
+                with connection, contextlib.suppress(OSError):
+                    context.wrap_socket(connection, server_side=True).close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        wanted = Want(f"https://localhost:{listener.getsockname()[1]}/x", "x", HASH, len(DATA), len(DATA))
+        with pytest.raises(DownloadError, match="its certificate is not trusted"):
+            get(wanted)
+        thread.join(60)
+    assert tries == [1]

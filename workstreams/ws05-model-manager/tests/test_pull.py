@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,21 @@ def test_pulls_at_once(server: Server, lilims: Run) -> None:
     for one in store.all_models():
         verify_files(one.folder, read_any(one.folder), verify="full")
     assert not list((store.find("a").folder.parents[1] / "downloads").iterdir())
+
+
+def test_progress_is_drawn_on_a_terminal_and_told(
+    server: Server, lilims: Run, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lilims.core.events import Event, listening
+
+    told: list[Event] = []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with listening(told.append):
+        assert lilims("pull", f"{server.url}/tiny") == 0
+    last = {event.fields["name"]: event.fields for event in told if event.name == "pull.file"}
+    assert len(last) == 5 and all(fields["done"] == fields["total"] for fields in last.values())
+    captured = capsys.readouterr()
+    assert captured.out.startswith("installed tiny@1.2.0") and "\n" not in captured.out.strip()
 
 
 def test_a_file_that_the_server_has_not(server: Server, lilims: Run, capsys: Out) -> None:

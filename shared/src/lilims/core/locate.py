@@ -20,7 +20,7 @@ from .files import read_json
 from .paths import models_dir
 from .versions import VERSION, Range, Version
 
-__all__ = ["RESOLVERS", "folders", "installed", "is_model", "is_package", "locate", "reference"]
+__all__ = ["RESOLVERS", "folders", "installed", "is_installed", "is_model", "is_package", "locate", "reference"]
 
 RESOLVERS = "lilims.resolvers"
 _PACKAGES = (".mlpackage", ".mlmodelc")
@@ -56,6 +56,15 @@ def reference(text: str) -> tuple[str, Range] | None:
 def installed() -> list[str]:
     """Names of the models in the models folder, sorted; one of several versions stands once."""
     return sorted({path.name.partition("@")[0] for path in _models()})
+
+
+def is_installed(text: str) -> bool:
+    """Whether a text is NAME[@RANGE] of an installed name; not whether a version is in the range."""
+    try:
+        named = reference(text)
+    except UsageError:
+        return False
+    return named is not None and named[0] in installed()
 
 
 def folders(name: str | None = None) -> list[tuple[str, Version, Path]]:

@@ -27,6 +27,7 @@ from .space import check_model
 __all__ = ["InstalledFiles", "Offer", "add_file", "read_offer"]
 
 _BLOCK = 1 << 20
+_MOST_FILES = 20_000
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,9 @@ def read_offer(
 
 
 def _check_names(manifest: AnyManifest, where: str) -> None:
-    """Files that would be one file, or one in the other, on a file system that ignores case."""
+    """Refuses very many files, and files that would be one, or one in the other, where case does not count."""
+    if len(manifest.files) > _MOST_FILES:
+        raise IntegrityError(f"the manifest names more than {_MOST_FILES} files", where=where)
     folded = [name.casefold() for name in manifest.files]
     inner = {"/".join(name.split("/")[:depth]) for name in folded for depth in range(1, name.count("/") + 1)}
     own = {FILE_NAME, SIGNATURE}

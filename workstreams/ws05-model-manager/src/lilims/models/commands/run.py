@@ -140,7 +140,7 @@ def _model_and_prompt(words: tuple[str, ...], model: str | None, file: Path | No
     Raises:
         UsageError: anything else, or a model where the prompt should be.
     """
-    from lilims.core.locate import installed, is_model
+    from lilims.core.locate import is_installed, is_model
 
     usage = 'lilims run [MODEL] "PROMPT"'
     if file is not None:
@@ -153,7 +153,7 @@ def _model_and_prompt(words: tuple[str, ...], model: str | None, file: Path | No
     prompt = _decoded(sys.stdin.buffer.read(), "stdin") if words[-1] == "-" and file is None else words[-1]
     if len(words) == 2:
         return words[0], prompt
-    if model is None and file is None and (words[0] in installed() or is_model(Path(words[0]))):
+    if model is None and file is None and (is_installed(words[0]) or is_model(Path(words[0]))):
         raise UsageError(f"{words[0]!r} is a model; there is no prompt", hint=f'lilims run {words[0]} "PROMPT"')
     return model, prompt
 

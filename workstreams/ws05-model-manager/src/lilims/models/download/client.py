@@ -80,6 +80,12 @@ class Client:
         try:
             return await self.http.send(request, stream=True)
         except httpx2.TransportError as exc:
+            if _untrusted(exc):
+                raise DownloadError(
+                    "its certificate is not trusted",
+                    where=str(url),
+                    hint="is the address right, and the clock?",
+                ) from exc
             raise Passing(_words(exc)) from exc
 
     async def wait(self, failures: int, failed: Passing, address: str) -> None:
@@ -143,6 +149,15 @@ def _retry_after(response: httpx2.Response) -> float | None:
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     return None
+
+
+def _untrusted(exc: BaseException | None) -> bool:
+    """Whether a certificate's failure is behind an error: no later try changes that."""
+    while exc is not None:
+        if isinstance(exc, ssl.SSLCertVerificationError):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
 
 
 def _words(exc: Exception) -> str:
