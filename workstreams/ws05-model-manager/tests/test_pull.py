@@ -368,6 +368,8 @@ def test_a_model_folder_on_this_machine(model: Path, lilims: Run, capsys: Out) -
     folder = check()
     assert not (folder / WEIGHTS).samefile(model / WEIGHTS)  # the user's own files stay the user's own
     store.remove(store.find("tiny"))
+    assert lilims("pull", model, "--sha256", "0" * 64) == 1
+    assert "is pinned" in capsys.readouterr().err
     (model / WEIGHTS).write_bytes(bytes(200_000))
     assert lilims("pull", model) == 1
     assert "its bytes are not those that the manifest records" in capsys.readouterr().err
@@ -378,6 +380,8 @@ def test_a_package_on_this_machine(lilims: Run) -> None:
     package = test_data("coreml/silero-vad/silero-vad-encoder-v6.0.0.mlpackage")
     assert lilims("pull", package, "--as", "encoder", "-q") == 0
     assert store.find("encoder@6").manifest is not None
+    for option in ("--sha256", "--key"):  # neither is silently left out
+        assert lilims("pull", package, "--as", "other", option, "0" * 64) == 2
 
 
 def test_a_checkpoint_is_converted(

@@ -164,9 +164,9 @@ from lilims.core.privacy import hub_off
 hub_off()
 from lilims.core.errors import LilimsError
 from lilims.models.pulling import Wishes, pull
-for source, name, dry in json.loads(sys.argv[1]):
+for source, sha256, dry in json.loads(sys.argv[1]):
     try:
-        done = pull(source, Wishes(name=name, dry_run=dry))
+        done = pull(source, Wishes(sha256=sha256, dry_run=dry))
         print(json.dumps([done.action, done.model]))
     except LilimsError as error:
         print(json.dumps([type(error).__name__, str(error)]))
@@ -188,9 +188,10 @@ def pulls(tmp_path: Path, endpoint: str, *sources: tuple[str, str | None, bool],
 def test_a_ready_model_and_a_package_of_the_hub(tmp_path: Path, home: Path, hub: tuple[str, list[str]]) -> None:
     endpoint, asked = hub
     found = pulls(
-        tmp_path, endpoint, ("hf:org/tiny", None, True), ("hf:org/tiny", None, False),
+        tmp_path, endpoint, ("hf:org/tiny", None, True), ("hf:org/tiny", "0" * 64, False), ("hf:org/tiny", None, False),
         ("hf:org/tiny@main", None, False), ("hf:org/package", None, False), ("hf:org/absent", None, False),
     )  # fmt: skip
+    assert found.pop(1)[0] == "IntegrityError"
     assert found[:4] == [
         ["download", None], ["copy", "tiny@1.2.0"], ["none", "tiny@1.2.0"], ["import", "encoder@6.0.0"],
     ]  # fmt: skip

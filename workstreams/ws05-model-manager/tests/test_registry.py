@@ -54,7 +54,7 @@ def test_what_the_registry_has_not(models: Path, lilims: Run, capsys: Out) -> No
         assert words in capsys.readouterr().err
     models.unlink()
     assert lilims("pull", "tiny") == 1
-    assert "neither such a path nor a registry" in capsys.readouterr().err
+    assert "'tiny' is no path, and there is no registry" in capsys.readouterr().err
 
 
 def test_what_is_not_what_is_pinned(models: Path, tmp_path: Path, lilims: Run, capsys: Out) -> None:

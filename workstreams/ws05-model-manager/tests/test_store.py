@@ -114,6 +114,7 @@ def test_removing(home: Path) -> None:
     release()
     store.remove(model)
     assert list((home / "models").iterdir()) == []
+    assert [path for path in (home / "state").rglob("*") if path.is_file()] == []
     assert not install("1.0.0").pinned  # a pin goes with its model
 
 

@@ -69,9 +69,9 @@ def find_entry(name: str, wanted: Range) -> Entry:
     file = registry_file()
     if not file.is_file():
         raise ModelNotFoundError(
-            f"no model {name!r}: there is neither such a path nor a registry", where=file,
-            hint="a path, https://…, or hf:org/name; docs/models.md tells what a registry is",
-        )  # fmt: skip
+            f"{name!r} is no path, and there is no registry {file}",
+            hint="name a path, https://…, or hf:org/name; docs/models.md tells what a registry is",
+        )
     entries = read_registry(file)
     there = [entry for entry in entries if entry.name == name]
     best = wanted.best([entry.version for entry in there])

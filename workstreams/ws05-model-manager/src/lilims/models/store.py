@@ -197,6 +197,7 @@ def remove(model: Installed) -> None:
         gone = model.folder.with_name(f".removed-{secrets.token_hex(4)}")
         os.rename(model.folder, gone)
         _pin_file(model.folder).unlink(missing_ok=True)
+        lock.remove()  # with it goes the note of the last use
     shutil.rmtree(gone, ignore_errors=True)
 
 

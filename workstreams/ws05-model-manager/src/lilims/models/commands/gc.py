@@ -52,7 +52,7 @@ def command(keep: float | None, yes: bool, dry_run: bool) -> None:
             for one in (found if dry_run else gone)
         ],
     }
-    console.result("gc", value, lambda out: _draw(out, found if dry_run else gone, target, would=dry_run))
+    console.result("gc", value, lambda out: _draw(out, found if dry_run else gone, target, before, would=dry_run))
     if target is not None and not dry_run and (left := used()) > target:
         console.note(f"{bytes_text(left)} stay, more than {bytes_text(target)}: pinned, built in, or in use")
 
@@ -64,12 +64,14 @@ def _counted(found: list[Victim]) -> str:
     return ", ".join(names + words)
 
 
-def _draw(out: RichConsole, found: list[Victim], target: int | None, *, would: bool) -> None:
+def _draw(out: RichConsole, found: list[Victim], target: int | None, taken: int, *, would: bool) -> None:
     for victim in found:
         words = "would remove" if would else "removed"
         out.print(
             f"{words} {victim.kind} {safe(victim.name)}  [dim]{bytes_text(victim.bytes)}, {when(victim.last_used)}[/]"
         )
     if not found:
-        limit = "there is no quota" if target is None else f"everything fits {bytes_text(target)}"
-        out.print(f"nothing to remove: {limit}")
+        fits = (
+            "what is there is within it" if taken <= (target or 0) else "what is there is pinned, built in, or in use"
+        )
+        out.print("nothing to remove: " + ("there is no quota" if target is None else f"{fits} ({bytes_text(taken)})"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from lilims.core.errors import IntegrityError, UsageError
@@ -54,8 +55,7 @@ def install_folder(folder: Path, wishes: Wishes, where: str, *, move: bool) -> P
     raw = read_bytes(folder / FILE_NAME, limit=_MOST_MANIFEST)
     signed = (folder / SIGNATURE).is_file()
     signature = read_bytes(folder / SIGNATURE, limit=_MOST_SIGNATURE) if signed else None
-    sha256 = None if move else wishes.sha256  # an archive's hash is that of the archive
-    offer = read_offer(raw, where, name=wishes.name, sha256=sha256, version=wishes.version, signature=signature)
+    offer = read_offer(raw, where, name=wishes.name, sha256=wishes.sha256, version=wishes.version, signature=signature)
     no_conversion(wishes, offer.manifest)
     if wishes.key is not None:
         check_signature(raw, signature, wishes.key, where)
@@ -90,6 +90,7 @@ def install_archive(archive: Path, wishes: Wishes, where: str) -> Pulled:
             f"the archive has the SHA-256 {found}, {wishes.sha256} is pinned", where=where,
             hint="it was changed: nothing was installed; ask who offers it",
         )  # fmt: skip
+    wishes = replace(wishes, sha256=None)  # it was that of the archive
     with _unpacked(archive) as folder:
         if (folder / FILE_NAME).is_file():
             return install_folder(folder, wishes, where, move=True)
@@ -116,6 +117,8 @@ def _unpacked(archive: Path) -> Iterator[Path]:
 def _import(package: Path, wishes: Wishes, where: str) -> Pulled:
     no_conversion(wishes)
     no_key(wishes, where)
+    if wishes.sha256 is not None:
+        raise UsageError("--sha256 is for models and archives, not for packages", where=where)
     if wishes.dry_run:
         return Pulled("import", where, None, None)
     model = import_package(package, name=wishes.name, force=wishes.force)
