@@ -376,6 +376,14 @@ def test_a_model_folder_on_this_machine(model: Path, lilims: Run, capsys: Out) -
     assert store.all_models() == []
 
 
+def test_a_model_for_another_lilims_is_installed_and_said_so(tmp_path: Path, lilims: Run, capsys: Out) -> None:
+    write_model(tmp_path / "later", name="later", compatible_runtime=">=99")
+    assert lilims("pull", tmp_path / "later") == 0
+    assert "it cannot run here: asks for lilims >=99" in capsys.readouterr().err
+    assert lilims("pull", tmp_path / "later", "--json") == 0
+    assert "asks for lilims" in json.loads(capsys.readouterr().out)["problem"]
+
+
 def test_a_package_on_this_machine(lilims: Run) -> None:
     package = test_data("coreml/silero-vad/silero-vad-encoder-v6.0.0.mlpackage")
     assert lilims("pull", package, "--as", "encoder", "-q") == 0

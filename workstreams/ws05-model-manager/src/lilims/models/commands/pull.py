@@ -57,6 +57,7 @@ def command(
     Files are compared with their recorded hashes as they arrive. What an interrupted pull has fetched is kept: the same
     command goes on.
     """
+    from ..condition import problem
     from ..pulling import Wishes, pull
     from .pull_progress import drawn
 
@@ -73,8 +74,11 @@ def command(
             progress=progress,
         )
         done = pull(_source(source, model), wishes)
-    value = {"dry_run": dry_run, **done.as_dict()}
+    cannot_run = None if done.installed is None else problem(done.installed)
+    value = {"dry_run": dry_run, **done.as_dict(), "problem": cannot_run}
     console.result("pull", value, lambda out: _draw(out, done, value))
+    if cannot_run:
+        console.note(f"it cannot run here: {cannot_run}")
 
 
 def _source(source: str | None, model: str | None) -> str:
