@@ -15,7 +15,8 @@ import pytest
 
 from lilims.core import settings as settings_module
 from lilims.core.integrity import verify_files
-from lilims.core.package_manifest import read_any
+from lilims.core.manifest import Quality, identity, write_manifest
+from lilims.core.package_manifest import Manifest, read_any
 from lilims.core.testing import test_data
 from lilims.models import store
 from lilims.models.archive.write import write_archive
@@ -96,6 +97,22 @@ def test_it_is_installed_already(server: Server, lilims: Run, capsys: Out) -> No
     assert lilims("pull", f"{server.url}/tiny") == 0
     check()
     assert len(server.of(f"/tiny/{WEIGHTS}")) == 1
+
+
+def test_figures_that_were_added_to_it_stay(server: Server, lilims: Run, capsys: Out) -> None:
+    """`lilims eval` writes into the manifest: it is the same model still."""
+    assert lilims("pull", f"{server.url}/tiny") == 0
+    folder = check()
+    manifest = read_any(folder)
+    assert isinstance(manifest, Manifest)
+    record = Quality(
+        text="held-out", text_sha256="0" * 64, ids="0" * 64, model=identity(manifest), windowing="all", context=64,
+        windows=3, tokens=100, perplexity=4.5, nll=1.5, nll_error=0.1, tools={},
+    )  # fmt: skip
+    write_manifest(folder, manifest.model_copy(update={"quality": [record]}))
+    assert lilims("pull", f"{server.url}/tiny") == 0
+    assert "installed already" in capsys.readouterr().out
+    assert read_any(folder).quality == [record]  # type: ignore[union-attr]
 
 
 def test_another_model_of_that_version(server: Server, home: Path, lilims: Run, capsys: Out) -> None:

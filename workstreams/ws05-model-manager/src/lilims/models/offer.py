@@ -17,8 +17,8 @@ from pathlib import Path
 from lilims.core.errors import InputError, IntegrityError, OutputExistsError, UsageError
 from lilims.core.files import sha256_file, storage_errors
 from lilims.core.integrity import verify_files
-from lilims.core.manifest import FILE_NAME, NAME, FileRecord
-from lilims.core.package_manifest import AnyManifest, read_any
+from lilims.core.manifest import FILE_NAME, NAME, FileRecord, identity
+from lilims.core.package_manifest import AnyManifest, Manifest, read_any
 
 from . import store
 from .archive.write import SIGNATURE
@@ -66,7 +66,7 @@ class Offer:
         if not target.exists():
             return None
         there = store.Installed(self.name, self.manifest.version, target)
-        if there.manifest is not None and there.manifest != self.manifest:
+        if there.manifest is not None and not _same(there.manifest, self.manifest):
             raise OutputExistsError(
                 f"another {self.name} {self.manifest.version} is installed", where=target,
                 hint="--force replaces it, or give this one another name: --as NAME",
@@ -94,6 +94,13 @@ class Offer:
     def result(self) -> store.Installed:
         """The model, once it is installed."""
         return store.find(self.reference)
+
+
+def _same(installed: AnyManifest, offered: AnyManifest) -> bool:
+    """Whether both are of the same bytes; what `lilims eval` has added to the installed one does not count."""
+    if isinstance(installed, Manifest) and isinstance(offered, Manifest):
+        return identity(installed) == identity(offered) and installed.licence == offered.licence
+    return installed == offered
 
 
 def read_offer(
