@@ -1,8 +1,8 @@
 """What is made of a package, kept between processes: graphs, and weights in the layout that kernels want.
 
 `store.py` is the folder: entries, their checksums, how much they may take. `entry.py` says what is in an entry,
-`packing.py` writes weights as ONNX Runtime maps them, `optimised.py` a graph as it optimised it. An entry that is deleted
-is made again.
+`packing.py` writes weights as ONNX Runtime maps them, `optimised.py` a graph as it optimised it. An entry that is
+deleted is made again.
 """
 
 from __future__ import annotations
