@@ -21,6 +21,7 @@ from lilims.core import version
 from lilims.core.errors import UsageError
 from lilims.core.files import sha256_file, write_atomic
 from lilims.core.manifest import Manifest
+from lilims.tokenizer.files import SOURCES
 
 from .errors import OtherModelError, SessionFileError
 from .session_file import encode_session, read_session_file
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load_session", "model_identity", "save_session"]
 
-_TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
+_PAIR = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
+_TOKENIZER = tuple(dict.fromkeys((*_PAIR, *SOURCES)))  # in this order they are hashed
 _SAME = {"package": "weights", "tokenizer": "tokenizer", "state": "shape of the cache"}
 _SIMILAR = ("executor", "precision")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lilims.core.errors import TokenizerError
 
-__all__ = ["SIDE_FILES", "find_source", "has_tokenizer", "tokenizer_files", "writer_for"]
+__all__ = ["SIDE_FILES", "SOURCES", "find_source", "has_tokenizer", "tokenizer_files", "writer_for"]
 
-_SOURCES = (  # the first that is there is read
+SOURCES = (  # the first that is there is read
     "tokenizer.json",
     "tokenizer.model",
     "vocab.json",
@@ -38,7 +38,7 @@ _HINT = "a tokenizer is tokenizer.json, tokenizer.model, vocab.json with merges.
 
 def has_tokenizer(names: Container[str]) -> bool:
     """Whether a folder with files of these names holds a tokenizer."""
-    return any(name in names for name in _SOURCES)
+    return any(name in names for name in SOURCES)
 
 
 def find_source(path: Path) -> Path:
@@ -51,7 +51,7 @@ def find_source(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise TokenizerError("no such file or folder", where=path, hint=_HINT)
-    for name in _SOURCES:
+    for name in SOURCES:
         if (path / name).is_file():
             return path / name
     raise TokenizerError("holds no tokenizer", where=path, hint=_HINT)
