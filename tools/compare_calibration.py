@@ -68,7 +68,7 @@ def rounded(row: Row, given: Prepared, windows: Windows, context: int) -> Mappin
     if row.knobs is None:
         return {role: _alone(given, plan, role) for role, shape in given.spec.roles() if _is_rounded(plan, role, shape)}
     with closing(OpenedModel(given, plan, windows.size, context)) as opened:
-        return Chain(opened, windows.ids, row.knobs).all()
+        return Chain(opened, plan, windows.ids, row.knobs).all()
 
 
 def _is_rounded(plan: Plan, role: str, shape: tuple[int, ...]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from lilims.conversion import convert
+from lilims.conversion.budget import ladder
 from lilims.conversion.pipeline import Conversion
 from lilims.core.cli import lilims
 from lilims.core.errors import LilimsError, QuantizationError, UsageError
@@ -19,6 +21,14 @@ from lilims.core.events import Event, listening
 from lilims.core.testing import test_data
 
 GOAL = "kl<=0.03"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_ladder() -> Iterator[None]:
+    """Three rungs: a search takes as many seconds as there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ladder, "LADDERS", {**ladder.LADDERS, "gpu": ("int4-g32", "int8-g32", "fp16")})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +98,7 @@ def test_nothing_is_measured_twice(found: Conversion, story: Path, tmp_path: Pat
     assert next(again.folder.rglob("weight.bin")).read_bytes() == next(found.folder.rglob("weight.bin")).read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same(
     found: Conversion, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +112,7 @@ def test_two_processes_find_the_same(
     assert again.budget.found == found.budget.found
 
 
+@pytest.mark.slow
 def test_bits_are_bounded(found: Conversion, story: Path, tmp_path: Path) -> None:
     assert found.budget is not None
     chosen = found.budget.found.chosen
@@ -165,4 +177,4 @@ def test_values_that_are_not_finite_are_told(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Opened, "run", broken)
     with pytest.raises(LilimsError, match="layer 1 gives values that are not finite"):
-        search(tmp_path / "m", story, calibration_tokens=1000)
+        search(tmp_path / "m", story, calibration_tokens=600)

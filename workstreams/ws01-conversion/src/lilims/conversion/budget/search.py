@@ -19,6 +19,7 @@ from lilims.core.errors import QuantizationError
 from lilims.core.events import emit
 
 from ..calibration import Windows, calibrate
+from ..calibration.opened import OpenedModel
 from ..describe import parameters
 from ..policy.plan import Plan
 from ..prepare import Prepared
@@ -82,6 +83,7 @@ class _Search:
             )
         )  # fmt: skip
         self._trial: Trial | None = None
+        self._opened: OpenedModel | None = None  # for calibrations: every rung has the same padding
 
     def bits(self, schemes: Sequence[Scheme]) -> float:
         """Bits per weight of the whole model."""
@@ -123,7 +125,11 @@ class _Search:
         if all(scheme.kind == "fp16" for scheme in roles.values()):
             return self._trial.measure({})
         plan = replace(self.plan, schemes={**self.plan.schemes, **roles})
-        made = calibrate(self.given, plan, self.windows, self.work.context, threads=self.work.threads).made
+        if self._opened is None:
+            size, context = self.windows.size, self.work.context
+            self._opened = OpenedModel(self.given, self.plan, size, context, self.work.threads, keep=True)
+        threads = self.work.threads
+        made = calibrate(self.given, plan, self.windows, self.work.context, threads=threads, opened=self._opened).made
         return self._trial.measure({role: made[role].dequantize() for role in made})
 
 

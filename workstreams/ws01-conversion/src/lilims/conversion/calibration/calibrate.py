@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -46,7 +46,13 @@ class Calibration:
 
 
 def calibrate(
-    given: Prepared, plan: Plan, windows: Windows, context: int, *, threads: int | None = None
+    given: Prepared,
+    plan: Plan,
+    windows: Windows,
+    context: int,
+    *,
+    threads: int | None = None,
+    opened: OpenedModel | None = None,
 ) -> Calibration:
     """Quantises every matrix that the plan does not keep in fp16.
 
@@ -61,6 +67,7 @@ def calibrate(
         context: of the package.
         threads: of an op; None is one a core. Sums may differ in their last bits with the number of threads, and a code
             with them.
+        opened: the model, where it is open for such windows, and has the shapes of the plan. It stays open.
 
     Raises:
         CheckpointError, QuantizationError: a tensor is damaged, or cannot take its scheme.
@@ -70,8 +77,10 @@ def calibrate(
     key = _key(given, plan, windows, context)
     total = sum(prod(shape) for role, shape in given.spec.roles() if len(shape) == 2)
     shelf = shelf_for(key, total + 8 * windows.tokens * given.spec.hidden_size)
-    with closing(OpenedModel(given, plan, windows.size, context, threads)) as opened:
-        units = _Work(Chain(opened, windows.ids), shelf, len(given.spec.layers)).run()
+    with ExitStack() as stack:
+        if opened is None:
+            opened = stack.enter_context(closing(OpenedModel(given, plan, windows.size, context, threads)))
+        units = _Work(Chain(opened, plan, windows.ids), shelf, len(given.spec.layers)).run()
     shelf.finish()
     return Calibration(windows, key, Made(shelf, units))
 

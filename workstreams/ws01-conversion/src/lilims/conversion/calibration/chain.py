@@ -48,10 +48,12 @@ class Chain:
 
     Args:
         opened: the model.
+        plan: which scheme each matrix takes. Its shapes are those of the opened model.
         windows: token ids, all as many as the opened model's tokens.
     """
 
     opened: OpenedModel
+    plan: Plan
     windows: Sequence[Sequence[int]]
     knobs: Knobs = Knobs()
 
@@ -63,15 +65,11 @@ class Chain:
     def _given(self) -> Prepared:
         return self.opened.given
 
-    @property
-    def _plan(self) -> Plan:
-        return self.opened.plan
-
     # -- units, in order -------------------------------------------------------------------------------------------
 
     def embedding(self) -> Unit:
         """The embedding."""
-        values = whole(self._given, self._plan, "embedding")
+        values = whole(self._given, self.plan, "embedding")
         moments = self._head_moments(self._all_layers()) if self._given.spec.tied else None
         if moments is not None:
             moments.regard_lookups(_LOOKED_UP)
@@ -91,7 +89,7 @@ class Chain:
             for rows, (_, seen) in zip(self.shipped, passed, strict=True):
                 moments.add(opened.enters(stage, rows, shown), seen.pop(stage))
             for role in quantised:
-                made |= self._stored(role, whole(self._given, self._plan, role), moments)
+                made |= self._stored(role, whole(self._given, self.plan, role), moments)
         self.exact = [rows for rows, _ in passed]
         self._ship(opened, made)
         return made
@@ -109,7 +107,7 @@ class Chain:
         if self._given.spec.tied:
             return {}
         moments = self._head_moments(self.exact, self.shipped)
-        return self._stored("head", whole(self._given, self._plan, "head"), moments)
+        return self._stored("head", whole(self._given, self.plan, "head"), moments)
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
@@ -149,7 +147,7 @@ class Chain:
 
     def _taken(self, role: str, shape: tuple[int, ...]) -> Scheme:
         """What is to be done with a matrix; fp16 is nothing, and so is it where codes are kept."""
-        return Scheme("fp16") if role in self._plan.kept else self._plan.scheme_of(role).fitted(shape)
+        return Scheme("fp16") if role in self.plan.kept else self.plan.scheme_of(role).fitted(shape)
 
     def _stored(self, role: str, values: Floats, moments: Moments | None) -> Unit:
         taken = self._taken(role, values.shape)

@@ -6,7 +6,9 @@ seen. Arithmetic is float32, K and V are rounded to fp16 as the state holds them
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -103,17 +105,23 @@ class OpenedModel:
         tokens: S of every run: each begins a text.
         context: of the package, by which some rotary tables are scaled.
         threads: of an op; None is one a core. A small model takes one.
+        keep: layers stay open, and in memory.
     """
 
-    def __init__(self, given: Prepared, plan: Plan, tokens: int, context: int, threads: int | None = None) -> None:
+    def __init__(
+        self, given: Prepared, plan: Plan, tokens: int, context: int, threads: int | None = None, *, keep: bool = False
+    ) -> None:
         self.given, self.plan, self.tokens, self._context = given, plan, tokens, context
         self._threads = 1 if given.spec.hidden_size < _WORTH else threads
         self._stages: dict[str, dict[str, list[str]]] = {}  # of what was written already
-        self._folder = tempfile.TemporaryDirectory(prefix="lilims-opened-")
+        self._held: dict[str, Opened] | None = {} if keep else None
+        self._folder = Path(tempfile.mkdtemp(prefix="lilims-opened-"))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Removes the programs' files."""
-        self._folder.cleanup()
+        """Removes the programs' files, and lets go of what is held."""
+        self._held = None if self._held is None else {}
+        self._finalizer()
 
     @property
     def head_role(self) -> str:
@@ -148,15 +156,20 @@ class OpenedModel:
         return self._open("the head", [role for role in outside if role not in others], None)
 
     def _open(self, name: str, roles: Sequence[str], index: int | None) -> Opened:
+        if self._held and name in self._held:
+            return self._held[name]
         tensors = {role: self.read(role) for role in roles}
         matrices = {role: values for role, values in tensors.items() if values.ndim == 2}
         vectors = {role: _vector(values) for role, values in tensors.items() if values.ndim == 1}
-        package = Path(self._folder.name) / f"{'head' if index is None else index}.mlpackage"
+        package = self._folder / f"{'head' if index is None else index}.mlpackage"
         if name not in self._stages:
             shapes = {role: values.shape for role, values in matrices.items()}
             self._stages[name] = _write(self, package, index, vectors, shapes)
         options = {"precision": "exact", "threads": self._threads}
-        return Opened(name, self._stages[name], matrices, package, options, {} if index is None else self._inputs)
+        found = Opened(name, self._stages[name], matrices, package, options, {} if index is None else self._inputs)
+        if self._held is not None:
+            self._held[name] = found
+        return found
 
     @cached_property
     def _inputs(self) -> dict[str, NDArray[Any]]:
