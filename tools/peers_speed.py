@@ -4,7 +4,7 @@
     hatch run peers:speed --model builtin --types Q8_0     the built-in model
     hatch run peers:speed --engines lilims lilims-kernels  without the peers
     hatch run peers:speed --engines transformers lilims-exact      float32 (wants torch and transformers)
-    hatch run peers:speed --engines onnxruntime-genai lilims --types Q4_0    (wants onnxruntime-genai, onnx-ir and torch)
+    hatch run peers:speed --engines onnxruntime-genai lilims --types Q4_0   (wants onnxruntime-genai, onnx-ir, torch)
     hatch run peers:speed --keep FOLDER                    keeps the files, and takes those that are there
 
 llama.cpp's own quantiser writes a GGUF file; `lilims convert` keeps its codes, so both multiply the same values. ONNX
