@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -100,11 +99,13 @@ def _gpt2(path: Path) -> Subject:
 
 
 def _words(folder: Path, name: str) -> Subject:
-    """GPT-2's ranks behind the words of another encoding."""
+    """GPT-2's ranks behind the words of another encoding. (Python's own NFC is that of an older Unicode.)"""
+    from tokenizers.normalizers import NFC
+
     theirs, nfc = tiktoken_of(name), ENCODINGS[name].nfc
 
     def encode(text: str) -> list[int]:
-        found: list[int] = theirs.encode_ordinary(unicodedata.normalize("NFC", text) if nfc else text)
+        found: list[int] = theirs.encode_ordinary(NFC().normalize_str(text) if nfc else text)
         return found
 
     return replace(_gpt2(_rank_file(folder, name)), encode=encode, lossless=not nfc)
