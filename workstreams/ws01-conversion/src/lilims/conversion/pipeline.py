@@ -102,7 +102,7 @@ def convert(
         imatrix: an importance matrix of llama.cpp, by which scales and tables are chosen.
         calibrate: a text in view of which matrices are quantised: `builtin`, one of `lilims data`, a file, or `self`,
             which the model writes itself. Schemes that do not say otherwise are rounded by gptq then.
-        calibration_tokens: how many of it are taken; default is 16,384, or all that there are.
+        calibration_tokens: how many of it are taken; default is 8,192, or all that there are.
         budget: what may be lost on held-out text, `ppl<=3%` or `kl<=0.05`: schemes are chosen so that it holds at the
             fewest bits that are found. They stand in the folder's recipe.yaml. Without `calibrate` the text is `self`.
         max_bpw: bits per weight of the whole model, at most.

@@ -28,7 +28,7 @@ from ..prepare import Prepared
 __all__ = ["SELF", "TOKENS", "Windows", "calibration_windows", "held_out"]
 
 SELF = "self"
-TOKENS = 16_384  # if nobody says
+TOKENS = 8192  # if nobody says
 _SIZE = 512  # tokens of a window, at most
 _LEAST = 16
 _SEED = 1_000_000  # far from the seeds of texts to measure on

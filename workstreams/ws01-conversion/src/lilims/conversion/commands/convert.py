@@ -54,7 +54,7 @@ _EPILOG = "Example: lilims convert ./TinyStories-1M -o tiny --quantize int8"
     metavar="TEXT",
     help="Round in view of a text: builtin, a file, or self, which the model writes.",
 )
-@click.option("--calibration-tokens", type=int, metavar="N", help="Tokens of it that are taken [default: 16384].")
+@click.option("--calibration-tokens", type=int, metavar="N", help="Tokens of it that are taken [default: 8192].")
 @click.option(
     "--budget", metavar="GOAL", help='What may be lost on held-out text, "ppl<=3%": schemes are chosen by it.'
 )
