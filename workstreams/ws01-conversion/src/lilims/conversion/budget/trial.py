@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lilims.core.errors import CheckpointError
+
 from ..calibration.opened import Floats, OpenedModel
 from ..evaluation.cache import Cached, make_room
 from ..evaluation.metrics import Scores, summarise
@@ -52,6 +54,12 @@ class TrialWork:
         from dataclasses import replace
 
         given = prepare(self.source, adapters=self.adapters)
+        if given.checkpoint.sha256 != self.sha256:  # of another machine, perhaps
+            raise CheckpointError(
+                "is another checkpoint than the one that is measured",
+                where=self.source,
+                hint="workers have to see the same files by the same path",
+            )
         given = replace(given, spec=rescaled(given.spec, self.stream_scale))
         tokens = len(self.windows[0].inputs)
         return Trial(self, OpenedModel(given, self.plan, tokens, self.context, self.threads))

@@ -12,7 +12,7 @@ they are reached, so that each sees what really enters it, and is rounded toward
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..policy.plan import Plan
 from ..prepare import Prepared
@@ -154,6 +154,8 @@ class Chain:
         if taken.kind == "fp16":
             return {}
         name = self._given.names[role]
+        if moments is None and taken.method == "gptq":  # rows are looked up, all alike
+            taken = replace(taken, method="search" if taken.kind == "int" else "rtn")
         if moments is None or taken.method != "gptq":
             importance = None if moments is None else moments.hessian.diagonal().copy()
             return {role: quantize(values, taken, name=name, importance=importance)}

@@ -20,6 +20,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lilims.core.errors import StorageError
 from lilims.core.files import directory_size, write_atomic
 from lilims.core.paths import cache_dir
 
@@ -104,7 +105,9 @@ class Made(Mapping[str, Stored]):
         if unit != held[0]:
             found = self._shelf.read(unit)
             if found is None:
-                raise KeyError(role)
+                raise StorageError(
+                    f"calibrated matrices of {unit} have vanished", where=self._shelf.folder, hint="run it again"
+                )
             self._held = held = (unit, found)
         return held[1][role]
 
