@@ -132,8 +132,9 @@ def measure(name: str, subject: Subject, packages: Path) -> list[Result]:
         started = time.perf_counter()
         folder = packages / f"{name}-{scheme}"
         if not folder.exists():
-            reads = {"calibrate": "self", "calibration_tokens": subject.calibrated[scheme][0]}
-            more: dict[str, Any] = reads if scheme in subject.calibrated else {}
+            more: dict[str, Any] = {}
+            if scheme in subject.calibrated:
+                more = {"calibrate": "self", "calibration_tokens": subject.calibrated[scheme][0]}
             convert(subject.checkpoint, folder, quantize=scheme, name=folder.name, **more)
         spec = PackageSpec(folder)
         ids = subject.ids(load(folder))[: subject.tokens]

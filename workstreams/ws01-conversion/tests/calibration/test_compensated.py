@@ -129,14 +129,15 @@ def test_levels_mean_what_is_stored(name: str) -> None:
     levels = levels_for(weights, parse_scheme(name), np.ones(weights.shape[1], np.float32))
     codes = np.stack([levels.nearest(k, weights[:, k]) for k in range(weights.shape[1])])
     stored = levels.stored(codes)
-    np.testing.assert_array_equal(levels.all_values(codes).T, stored.dequantize())
+    np.testing.assert_array_equal(levels.block_values(0, codes).T, stored.dequantize())
     np.testing.assert_array_equal(levels.values(3, codes[3]), stored.dequantize()[:, 3])
     for up in (-1, 1):  # no neighbouring code is nearer
         other = codes + up
         low, high = (0, 2**stored.index_bits - 1) if isinstance(stored, Palettized) else (codes.min(), codes.max())
         other = np.clip(other, low, high)
         assert (
-            np.abs(levels.all_values(other) - weights.T) >= np.abs(levels.all_values(codes) - weights.T) - 1e-6
+            np.abs(levels.block_values(0, other) - weights.T)
+            >= np.abs(levels.block_values(0, codes) - weights.T) - 1e-6
         ).all()
 
 

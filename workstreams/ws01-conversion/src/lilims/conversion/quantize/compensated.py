@@ -104,22 +104,24 @@ def _round(wanted: Floats, hessian: Doubles, levels: Levels) -> Floats:
 
 
 def _sweep(wanted: Floats, hessian: Floats, levels: Levels, codes: Floats) -> None:
-    """Brings every code where the error is least while all others stay; once each, in order."""
-    gradient = hessian @ (wanted - levels.all_values(codes))
-    levels.refit(codes, gradient, hessian)
+    """Fits scales to codes, and brings each code where the error is least while all others stay; once, in order."""
+    gradient = hessian @ (wanted - levels.block_values(0, codes))
+    if levels.span > _BLOCK:
+        levels.refit(0, codes, gradient, hessian)
     for first in range(0, len(codes), _BLOCK):
-        block = slice(first, first + _BLOCK)
-        local, near = gradient[block].copy(), hessian[block, block]
-        moved = np.zeros_like(local)
-        for index in range(len(local)):
-            channel = first + index
-            value = levels.values(channel, codes[channel])
-            new = levels.nearest(channel, value + local[index] / near[index, index])
-            step = levels.values(channel, new) - value
+        block, rest = slice(first, first + _BLOCK), slice(first + _BLOCK, None)
+        here, local, near = codes[block], gradient[block], hessian[block, block]
+        before = levels.block_values(first, here)
+        if levels.span <= _BLOCK:
+            levels.refit(first, here, local, near)
+        for index in range(len(here)):
+            value = levels.values(first + index, here[index])
+            new = levels.nearest(first + index, value + local[index] / near[index, index])
+            step = levels.values(first + index, new) - value
             if step.any():
-                codes[channel], moved[index] = new, step
-                local -= near[:, index, None] * step
-        gradient -= hessian[:, block] @ moved
+                here[index] = new
+                local[index + 1 :] -= near[index + 1 :, index, None] * step
+        gradient[rest] -= hessian[rest, block] @ (levels.block_values(first, here) - before)
 
 
 def _joined(parts: list[Quantized | Palettized]) -> Quantized | Palettized:

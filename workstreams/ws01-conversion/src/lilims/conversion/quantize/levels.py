@@ -34,11 +34,22 @@ class Levels(Protocol):
     def values(self, channel: int, codes: Floats) -> Floats:
         """What codes of an input channel mean, [N]."""
 
-    def all_values(self, codes: Floats) -> Floats:
-        """What codes [K, N] mean."""
+    @property
+    def span(self) -> int:
+        """Input channels whose values depend on the same scales, which `refit` fits together."""
 
-    def refit(self, codes: Floats, gradient: Floats, hessian: Floats) -> None:
-        """Fits what codes mean to the codes, if it can; the gradient [K, N] is brought up to date."""
+    def block_values(self, first: int, codes: Floats) -> Floats:
+        """What codes [n, N] of the channels from `first` mean."""
+
+    def refit(self, first: int, codes: Floats, gradient: Floats, hessian: Floats) -> None:
+        """Fits what codes mean to the codes, if it can.
+
+        Args:
+            first: the first channel, where a span begins.
+            codes: of the channels from there, whole spans.
+            gradient: H (w - ŵ) of these channels, [n, N]; brought up to date.
+            hessian: these channels' part of H.
+        """
 
     def stored(self, codes: Floats) -> Quantized | Palettized:
         """The matrix [N, K] in the form in which it is stored."""
@@ -70,20 +81,27 @@ class IntegerLevels:
         found: Floats = codes * self.scale[channel // self._group]
         return found
 
-    def all_values(self, codes: Floats) -> Floats:
-        return self._steps(codes) * np.repeat(self.scale, self._group, axis=0)
+    @property
+    def span(self) -> int:
+        return self._group
 
-    def _steps(self, codes: Floats) -> Floats:
-        return codes if self.offset is None else codes - np.repeat(self.offset, self._group, axis=0)
+    def block_values(self, first: int, codes: Floats) -> Floats:
+        part = slice(first // self._group, -(-(first + len(codes)) // self._group))
+        steps = codes if self.offset is None else codes - self._spread(self.offset[part], len(codes))
+        return steps * self._spread(self.scale[part], len(codes))
 
-    def refit(self, codes: Floats, gradient: Floats, hessian: Floats) -> None:
+    def _spread(self, values: Floats, channels: int) -> Floats:
+        """Of each group for each of its channels; of a part of one group for each of these."""
+        return np.repeat(values, min(self._group, channels), axis=0)
+
+    def refit(self, first: int, codes: Floats, gradient: Floats, hessian: Floats) -> None:
         """Group by group, the scale that is best for the codes while all other groups stay as they are.
 
         With q the codes of a group, H its part of the Hessian and g that of the gradient H (w - ŵ), the error falls
         most where the scale moves by (qᵀ g) / (qᵀ H q).
         """
-        for group in range(len(self.scale)):
-            part = slice(group * self._group, (group + 1) * self._group)
+        for place in range(0, len(codes), self._group):
+            part, group = slice(place, place + self._group), (first + place) // self._group
             steps = codes[part] if self.offset is None else codes[part] - self.offset[group]
             square = np.einsum("kn,kn->n", hessian[part, part] @ steps, steps)
             slope = np.einsum("kn,kn->n", gradient[part], steps)
@@ -123,10 +141,14 @@ class TableLevels:
     def values(self, channel: int, codes: Floats) -> Floats:
         return self._table[self._group, codes.astype(np.intp)]
 
-    def all_values(self, codes: Floats) -> Floats:
+    @property
+    def span(self) -> int:
+        return 1
+
+    def block_values(self, first: int, codes: Floats) -> Floats:
         return self._table[self._group[None], codes.astype(np.intp)]
 
-    def refit(self, codes: Floats, gradient: Floats, hessian: Floats) -> None:
+    def refit(self, first: int, codes: Floats, gradient: Floats, hessian: Floats) -> None:
         """Tables stay: each value stands for channels of many groups."""
 
     def stored(self, codes: Floats) -> Palettized:
