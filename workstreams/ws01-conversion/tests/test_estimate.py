@@ -152,3 +152,12 @@ def test_every_option_that_changes_the_plan_can_be_tried() -> None:
     """A new option of `convert` is one of `dry_run` too, unless it is about the output alone."""
     of_the_output = {"out", "name", "resume", "force", "fp16_scale"}  # the last changes values alone
     assert signature(convert).parameters.keys() - of_the_output == signature(dry_run).parameters.keys()
+
+
+def test_what_a_budget_chooses_is_not_foretold(
+    config: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["convert", str(config("llama")), "--dry-run", "--budget", "ppl<=3%"]) == 2
+    assert "--dry-run cannot tell what --budget will choose" in capsys.readouterr().err
+    assert cli.run(["convert", str(config("llama")), "--dry-run", "--calibrate", "self"]) == 0
+    assert "int4-gptq" in capsys.readouterr().out

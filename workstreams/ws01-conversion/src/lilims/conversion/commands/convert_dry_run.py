@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 # Options that change nothing of what is planned.
-_OF_THE_OUTPUT = ("name", "resume", "force", "fp16_scale", "calibration_tokens", "max_bpw", "heldout", "dask")
+_OF_THE_OUTPUT = ("name", "resume", "force", "fp16_scale", "calibration_tokens", "budget", "max_bpw", "heldout", "dask")
 
 
 def show(source: Path, options: Mapping[str, Any]) -> None:
     """Prints the estimate for these options of the command."""
+    from lilims.core.errors import UsageError
+
     from ..estimate import dry_run
 
+    if options.get("budget"):
+        raise UsageError(
+            "--dry-run cannot tell what --budget will choose", hint="--quantize int4 and int8 are the ends of it"
+        )
     found = dry_run(source, **{key: value for key, value in options.items() if key not in _OF_THE_OUTPUT})
     console.result("conversion-plan", {"source": str(source), **found.as_dict()}, lambda out: _draw(out, source, found))
 
