@@ -157,7 +157,8 @@ def test_every_option_that_changes_the_plan_can_be_tried() -> None:
 def test_what_a_budget_chooses_is_not_foretold(
     config: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(["convert", str(config("llama")), "--dry-run", "--budget", "ppl<=3%"]) == 2
+    folder = str(config("llama"))
+    assert cli.run(["convert", folder, "--dry-run", "--budget", "ppl<=3%"]) == 2
     assert "--dry-run cannot tell what --budget will choose" in capsys.readouterr().err
-    assert cli.run(["convert", str(config("llama")), "--dry-run", "--calibrate", "self"]) == 0
+    assert cli.run(["convert", folder, "--dry-run", "--calibrate", "self"]) == 0
     assert "int4-gptq" in capsys.readouterr().out
