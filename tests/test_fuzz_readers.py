@@ -1,4 +1,4 @@
-"""Damaged files of every format: each reader reads or refuses them, in no time to speak of, in memory of the file's order.
+"""Damaged files of every format: each reader reads or refuses them, soon, in memory of the file's order.
 
 A short run of what `tools/fuzz_readers.py` does for as long as one likes; hypothesis draws the damages (always the same
 ones) and makes a finding small.
