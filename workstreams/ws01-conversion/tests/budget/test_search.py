@@ -154,6 +154,7 @@ def test_the_command_prints_the_front(found: Conversion, story: Path, tmp_path: 
     ("options", "match"),
     [
         ({"quantize": "int4"}, "--budget chooses the schemes"),
+        ({"group_size": 64}, "--budget chooses the schemes"),
         ({"budget": "ppl<=3"}, "is no budget"),
         ({"max_bpw": -1}, "a number above 0"),
         ({"calibration_tokens": 130}, "too few to hold one out"),

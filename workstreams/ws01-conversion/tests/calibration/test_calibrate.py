@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,3 +202,30 @@ def test_the_cache_keeps_to_its_limit(own_home: Path) -> None:
     assert sorted(path.name[0] for path in (cache_dir() / "calibration").iterdir()) == ["b"]
     shelf.write("head", {})
     assert shelf.read("head") == {}
+
+
+def test_a_matrix_that_no_scale_holds_is_named(checkpoint_of: Callable[[str], Path], tmp_path: Path) -> None:
+    source = tmp_path / "large"
+    shutil.copytree(checkpoint_of("llama"), source)
+    file = source / "model.safetensors"
+    raw = bytearray(file.read_bytes())
+    size = int.from_bytes(raw[:8], "little")
+    entry = json.loads(raw[8 : 8 + size])["model.layers.0.mlp.down_proj.weight"]
+    at = 8 + size + entry["data_offsets"][0]
+    raw[at : at + 4] = np.float32(6e5).tobytes()
+    file.write_bytes(raw)
+    refused(tmp_path, LilimsError, "a value of 6e\\+05|not finite", source=source, calibrate="self",
+            calibration_tokens=32, context=32)  # fmt: skip
+
+
+def test_what_is_used_again_is_kept_longest(own_home: Path) -> None:
+    from lilims.conversion.calibration.shelf import shelf_for
+    from lilims.conversion.stored import Dense
+
+    for age, key in ((300, "a" * 64), (200, "b" * 64)):
+        shelf = shelf_for(key, 0)
+        shelf.write("layer-0", {"x": Dense(np.zeros(1000, np.float16))})
+        os.utime(shelf.folder, (time.time() - age,) * 2)
+    shelf_for("a" * 64, 0)
+    shelf_for("c" * 64, 1000, limit=4000)
+    assert [path.name[0] for path in (cache_dir() / "calibration").iterdir()] == ["a"]

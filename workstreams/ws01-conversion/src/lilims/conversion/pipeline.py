@@ -135,10 +135,12 @@ def convert(
         raise UsageError(f"--jobs must be 1 to {MOST_JOBS}, not {jobs}")
     scale, out = read_scale(fp16_scale), Path(out)
     model_name = _name(source, name)
-    reading = read_reading(calibrate, calibration_tokens, budget, max_bpw, heldout, dask, recipe or quantize)
+    reading = read_reading(
+        calibrate, calibration_tokens, budget, max_bpw, heldout, dask, recipe or quantize or group_size
+    )
     source, hub = local(source)
     wishes = read_wishes(
-        quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source), forms=gguf_forms,
+        quantize, group_size, recipe, profile, imatrix, keep=is_gguf(source) and budget is None, forms=gguf_forms,
         calibrated=reading is not None,
     )  # fmt: skip
     require_coremltools()

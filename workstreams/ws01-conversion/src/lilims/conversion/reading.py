@@ -99,7 +99,7 @@ def read_reading(
     if budget is None:
         return None if calibrate is None else Reading(calibrate, tokens)
     if schemes is not None:
-        raise UsageError("--budget chooses the schemes", hint="leave --quantize and --recipe out")
+        raise UsageError("--budget chooses the schemes", hint="leave --quantize, --group-size and --recipe out")
     if max_bpw is not None and not max_bpw > 0:
         raise UsageError(f"--max-bpw must be a number above 0, not {max_bpw:g}")
     from .budget import read_goal

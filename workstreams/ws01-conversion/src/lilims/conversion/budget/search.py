@@ -15,10 +15,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from lilims.core import version
 from lilims.core.errors import QuantizationError
 from lilims.core.events import emit
 
 from ..calibration import Windows, calibrate
+from ..calibration.calibrate import FORMAT
 from ..calibration.opened import OpenedModel
 from ..describe import parameters
 from ..policy.plan import Plan
@@ -79,7 +83,8 @@ class _Search:
             identity(
                 source=work.sha256, scale=work.stream_scale, calibration=windows.sha256, context=work.context,
                 heldout=[(window.ids, window.first) for window in work.windows],
-                schemes={role: str(scheme) for role, scheme in others.items()},
+                schemes={role: str(scheme) for role, scheme in others.items()}, format=FORMAT,
+                versions=[version(), np.__version__],
             )
         )  # fmt: skip
         self._trial: Trial | None = None

@@ -26,9 +26,9 @@ from .opened import OpenedModel
 from .shelf import Made, Shelf, shelf_for
 from .text import Windows
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = ["FORMAT", "Calibration", "calibrate"]
 
-_FORMAT = 1  # of what is computed: another number where the arithmetic changes
+FORMAT = 1  # of what is computed: another number where the arithmetic changes
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _key(given: Prepared, plan: Plan, windows: Windows, context: int) -> str:
     }
     rotary = context if given.spec.rotary or given.spec.local_rotary else 0  # some tables depend on it
     return identity(
-        calibration=_FORMAT,
+        calibration=FORMAT,
         source=given.checkpoint.sha256,
         schemes=schemes,
         windows=windows.sha256,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from ..policy.plan import Plan
 from ..prepare import Prepared
-from ..quantize import Scheme, quantize
+from ..quantize import Scheme, check_range, quantize
 from ..quantize.compensated import SWEEPS, quantize_compensated
 from ..stored import Stored
 from ..weights.tensors import whole
@@ -159,5 +159,7 @@ class Chain:
         if moments is None or taken.method != "gptq":
             importance = None if moments is None else moments.hessian.diagonal().copy()
             return {role: quantize(values, taken, name=name, importance=importance)}
+        check_range(values, taken, name=name)
         target = moments.target(values) if self.knobs.compensate else values
+        check_range(target, taken, name=name)
         return {role: quantize_compensated(target, taken, moments.hessian, sweeps=self.knobs.sweeps)}

@@ -123,11 +123,6 @@ class OpenedModel:
         self._held = None if self._held is None else {}
         self._finalizer()
 
-    @property
-    def head_role(self) -> str:
-        """The matrix that gives logits."""
-        return "embedding" if self.given.spec.tied else "head"
-
     def read(self, role: str) -> Floats:
         """A tensor in the shape in which it is stored, rounded to fp16."""
         return whole(self.given, self.plan, role).astype(np.float16).astype(np.float32)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -21,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lilims.core.errors import StorageError
-from lilims.core.files import directory_size, write_atomic
+from lilims.core.files import write_atomic
 from lilims.core.paths import cache_dir
 
+from ..shelves import make_room_for
 from ..stored import Stored
 
 __all__ = ["LIMIT", "Made", "Shelf", "shelf_for"]
@@ -120,13 +120,6 @@ class Made(Mapping[str, Stored]):
 
 def shelf_for(key: str, needed: int, limit: int = LIMIT) -> Shelf:
     """The shelf of a calibration; those that were used longest ago go where it would not fit."""
-    root = cache_dir() / "calibration"
-    shelf = Shelf(root / key)
-    others = [folder for folder in root.glob("?" * len(key)) if folder != shelf.folder]
-    held = {folder: directory_size(folder) for folder in others if folder.is_dir() and not folder.is_symlink()}
-    for folder in sorted(held, key=lambda folder: folder.stat().st_mtime):
-        if sum(held.values()) + needed <= limit:
-            break
-        shutil.rmtree(folder, ignore_errors=True)
-        del held[folder]
+    shelf = Shelf(cache_dir() / "calibration" / key)
+    make_room_for(shelf.folder, needed, limit)
     return shelf

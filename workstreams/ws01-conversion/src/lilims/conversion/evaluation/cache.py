@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lilims.core.files import directory_size
 from lilims.core.paths import cache_dir
 
+from ..shelves import make_room_for
 from .sources import Logits, Source
 from .windows import Window
 
@@ -100,18 +99,9 @@ class Cached:
 
 def make_room(name: str, windows: Sequence[Window], width: int, limit: int = LIMIT) -> Shelf | None:
     """The shelf of a reference; those that were used longest ago go where it would not fit. None: it never fits."""
-    root = cache_dir() / "evaluation"
     needed = sum(4 * len(window.targets) * width + 4 for window in windows)
     if needed > limit:
         return None
-    shelf = Shelf(root / name, width)
-    others = [folder for folder in root.iterdir() if folder != shelf.folder] if root.is_dir() else []
-    held = {folder: directory_size(folder) for folder in others if folder.is_dir() and not folder.is_symlink()}
-    for folder in sorted(held, key=lambda folder: folder.stat().st_mtime):
-        if sum(held.values()) + needed <= limit:
-            break
-        shutil.rmtree(folder, ignore_errors=True)
-        del held[folder]
-    with contextlib.suppress(OSError):
-        os.utime(shelf.folder)  # used now
+    shelf = Shelf(cache_dir() / "evaluation" / name, width)
+    make_room_for(shelf.folder, needed, limit)
     return shelf

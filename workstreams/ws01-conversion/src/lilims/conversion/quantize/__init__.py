@@ -16,7 +16,7 @@ from .rounding import Blocks, nearest_grid, round_to
 from .scheme import GRAMMAR, GROUP_SIZES, Scheme, choose_group, parse_scheme
 from .search import searched_grid
 
-__all__ = ["GRAMMAR", "GROUP_SIZES", "Scheme", "choose_group", "parse_scheme", "quantize"]
+__all__ = ["GRAMMAR", "GROUP_SIZES", "Scheme", "check_range", "choose_group", "parse_scheme", "quantize"]
 
 _RANGE = "its values reach beyond 65504, the largest that Core ML's fp16 holds: no scheme can store it"
 _AT_ONCE = 1 << 17  # elements: half a megabyte of float32, so that the passes over them stay in the cache
@@ -38,16 +38,21 @@ def quantize(
         QuantizationError: the values do not fit fp16 (as they are, in a table, or their scales).
     """
     taken = scheme.fitted(values.shape)
-    limit = float(np.abs(values).max(initial=0.0))
+    check_range(values, taken, name=name)
     if taken.kind == "int":
-        if limit / (2 ** (taken.bits - 1) - 1) > 65504:
-            raise QuantizationError(f"a value of {limit:.4g} needs a scale beyond fp16", where=name, hint=_RANGE)
         return _integers(values, taken, importance)
-    if limit > 65504:
-        raise QuantizationError(f"a value of {limit:.4g} does not fit fp16", where=name, hint=_RANGE)
     if taken.kind == "lut":
         return palettize(values, taken.bits, taken.rows, importance)
     return Dense(values.astype(np.float16))
+
+
+def check_range(values: NDArray[np.float32], scheme: Scheme, *, name: str) -> None:
+    """Raises QuantizationError where values, or their scales, do not fit fp16."""
+    limit = float(np.abs(values).max(initial=0.0))
+    if scheme.kind == "int" and limit / (2 ** (scheme.bits - 1) - 1) > 65504:
+        raise QuantizationError(f"a value of {limit:.4g} needs a scale beyond fp16", where=name, hint=_RANGE)
+    if scheme.kind != "int" and limit > 65504:
+        raise QuantizationError(f"a value of {limit:.4g} does not fit fp16", where=name, hint=_RANGE)
 
 
 def _integers(values: NDArray[np.float32], scheme: Scheme, importance: NDArray[np.float32] | None) -> Quantized:
