@@ -142,6 +142,8 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "huge-entry": (struct.pack("<ii", 1, 1) + b"a" + struct.pack("<ii", 1, 1 << 27), "ends in the middle of an entry"),
     "text": (b"an importance matrix, honestly", "is no importance matrix"),
     "nan": (legacy({"blk.0.attn_q.weight": np.array([np.nan] * 64)}), "no mean of squares"),
+    "signalling-nan": (legacy(GOOD)[:-4] + b"\x01\x00\x80\x7f", "no mean of squares"),
+    "infinite": (legacy(GOOD)[:-4] + b"\x00\x00\x80\x7f", "no mean of squares"),
     "below-zero": (legacy({"blk.0.attn_q.weight": np.array([-1.0] * 64)}), "no mean of squares"),
     "other-model": (legacy({"blk.0.attn_q.weight": np.ones(65)}), "'blk.0.attn_q.weight' has 65 values"),
     "nothing": (legacy({"blk.9.attn_q.weight": np.ones(64)}), "covers no tensor of this model"),
@@ -162,16 +164,50 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_imatrix(tmp_path / "none")
 
 
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A small good file of each form."""
+    path = tmp_path_factory.mktemp("good") / "i.gguf"
+    sums = {"blk.0.attn_q.weight": np.ones((1, 8)), "output.weight": np.ones((2, 3))}
+    gguf(sums, {"blk.0.attn_q.weight": np.array([4]), "output.weight": np.array([2, 0])}, path)
+    return {
+        "legacy": legacy({"blk.0.attn_q.weight": np.ones(8), "output.weight": np.ones(3)}),
+        "gguf": path.read_bytes(),
+    }
+
+
+@pytest.mark.parametrize("form", ["legacy", "gguf"])
 @settings(max_examples=200, deadline=None)
-@given(st.data())
-def test_damage_is_refused_or_read_never_a_crash(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    raw = bytearray(legacy({"blk.0.attn_q.weight": np.ones(8), "output.weight": np.ones(3)}))
+@given(data=st.data())
+def test_damage_is_refused_or_read_never_a_crash(
+    forms: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, form: str, data: st.DataObject
+) -> None:
+    raw = bytearray(forms[form])
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.getbasetemp() / "damaged.dat"
     path.write_bytes(raw[: data.draw(st.integers(0, len(raw)))])
     try:
         found = read_imatrix(path)
-    except InputError:
+    except LilimsError:
         return
     assert sum(values.size for values in found.entries.values()) * 4 <= len(raw)
+
+
+PATTERNS = (b"\x00\x00\xc0\x7f", b"\x01\x00\x80\x7f", b"\x00\x00\x80\xff", b"\x00\x00\x80\xbf", b"\x01\x00\x00\x00")
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=["nan", "signalling-nan", "infinite", "minus-one", "subnormal"])
+@pytest.mark.parametrize("form", ["legacy", "gguf"])
+def test_any_number_may_stand_where_a_float_does(
+    forms: dict[str, bytes], tmp_path: Path, form: str, pattern: bytes
+) -> None:
+    """A NaN that signals, or a quotient beyond float32, is no warning of NumPy's but the file's line, or a value."""
+    raw, path = forms[form], tmp_path / "i.dat"
+    for place in range(len(raw) % 4, len(raw), 4):
+        path.write_bytes(raw[:place] + pattern + raw[place + 4 :])
+        try:
+            values = list(read_imatrix(path).entries.values())
+        except LilimsError:
+            continue
+        assert all(np.isfinite(each).all() and (each >= 0).all() for each in values), place

@@ -147,7 +147,7 @@ def _legacy(data: mmap.mmap, path: Path) -> Iterator[tuple[str, Floats]]:
         name = take(whole(_LONGEST_NAME)).decode("utf-8", "replace")
         calls = whole((1 << 31) - 1)
         values = np.frombuffer(take(4 * whole(_MOST_BYTES // 4)), "<f4").reshape(1, -1)
-        yield name, (values / np.float32(calls or 1)).astype(np.float32)
+        yield name, _per_call(values, np.float32(calls or 1))
 
 
 def _from_gguf(data: mmap.mmap, path: Path) -> Iterator[tuple[str, Floats]]:
@@ -166,6 +166,13 @@ def _from_gguf(data: mmap.mmap, path: Path) -> Iterator[tuple[str, Floats]]:
         sums, counts = values(name), values(f"{stem}.counts")
         if not counts.size or sums.size % counts.size:
             raise InputError(f"{name!r} and its counts differ in shape", where=path, hint=_HINT)
+        if not np.isfinite(counts).all():
+            raise InputError(f"{name!r} was counted over no number of calls", where=path, hint=_HINT)
         calls = counts[:, None]  # an expert that was never called has no sums: all its channels count alike
-        means = np.where(calls > 0, sums.reshape(counts.size, -1) / np.where(calls > 0, calls, 1), 1)
-        yield stem, means.astype(np.float32)
+        means = _per_call(sums.reshape(counts.size, -1), np.where(calls > 0, calls, 1))
+        yield stem, np.where(calls > 0, means, np.float32(1))
+
+
+@np.errstate(all="ignore")  # of damaged sums NaN and infinities come; `read_imatrix` refuses them by name
+def _per_call(sums: Floats, calls: Floats | np.float32) -> Floats:
+    return (sums / calls).astype(np.float32)
