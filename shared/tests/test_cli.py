@@ -214,3 +214,32 @@ def test_a_wrong_command_line_is_an_object_with_json(
     said = json.loads(capsys.readouterr().out)
     assert (said["kind"], said["error"]["type"]) == ("error", "UsageError")
     assert arguments[0] in said["error"]["message"] or "--odd" in said["error"]["message"]
+
+
+def test_a_group_finds_its_commands_by_module_or_by_a_whole_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Subcommands are `name_command` of a module of the package, or whatever `a.module:attribute` names."""
+
+    @click.command()
+    def near() -> None:
+        """Near."""
+
+    @click.command()
+    def far() -> None:
+        """Far."""
+
+    for name, attribute, made in (("lilims_x.near", "near_by_command", near), ("elsewhere.far", "command", far)):
+        module = ModuleType(name)
+        setattr(module, attribute, made)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "lilims_x", ModuleType("lilims_x"))
+
+    @cli.group("x", "lilims_x", {"near-by": "near", "far": "elsewhere.far:command", "gone": "no.such:command"})
+    def command() -> None:
+        """X."""
+
+    context = click.Context(command)
+    assert command.list_commands(context) == ["far", "gone", "near-by"]
+    assert command.get_command(context, "near-by") is near and command.get_command(context, "far") is far
+    assert command.get_command(context, "nothing") is None
+    with pytest.raises(ModuleNotFoundError):
+        command.get_command(context, "gone")

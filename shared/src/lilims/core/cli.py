@@ -8,21 +8,23 @@ of the list comes from the module's docstring, read without importing it.
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from . import listeners
 from .console import console
 from .errors import LilimsError, StorageError, UsageError
 from .privacy import hub_off, telemetry_off
 
-__all__ = ["command", "lilims", "main", "model_argument", "summary"]
+__all__ = ["command", "group", "lilims", "main", "model_argument", "summary"]
 
 GROUP = "lilims.commands"
 owns_process = False  # whether this process runs one command and then ends
@@ -41,6 +43,14 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:  # click would exit with 1
             raise _ReaderGone from None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        found = super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing and found[0]:  # not while a shell completes words
+            listeners.start(found[0])
+        return found
 
     def _entries(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=GROUP)}
@@ -114,6 +124,38 @@ def command(name: str, **settings: Any) -> Callable[[F], click.Command]:
     return wrap
 
 
+class _Subcommands(click.Group):
+    """Commands in modules that are imported when one is asked for: `NAME` is `name_command` of its module."""
+
+    package = ""
+    homes: Mapping[str, str] = {}
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return sorted(self.homes)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.homes:
+            return None
+        home, _, attribute = self.homes[name].partition(":")
+        module = importlib.import_module(home if "." in home else f".{home}", self.package)
+        found = getattr(module, attribute or name.replace("-", "_") + "_command")
+        assert isinstance(found, click.Command)
+        return found
+
+
+def group(name: str, package: str, homes: Mapping[str, str], **settings: Any) -> Callable[[F], click.Group]:
+    """A command of subcommands, none of which is imported before it is asked for.
+
+    Args:
+        package: in which the modules are, a caller's `__package__`.
+        homes: subcommand → module of the package; it is `name_command` there, dashes being underscores. Or
+            `a.whole.module:attribute`.
+    """
+    kind = type("Subcommands", (_Subcommands,), {"package": package, "homes": dict(homes)})
+    made: Callable[[F], click.Group] = click.group(name, cls=kind, **settings)
+    return made
+
+
 def model_argument(function: F) -> F:
     """A model, positional or as -m/--model: a name, a model folder or a package. Passed on as `model`."""
 
@@ -156,6 +198,7 @@ def run(arguments: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except LilimsError as error:
+        _failed(error)
         if _debug():
             raise
         console.error(error)
@@ -164,6 +207,9 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        _failed(error)
+        if not isinstance(error, (OSError, MemoryError)):
+            listeners.crashed(error)
         if _debug():
             raise
         import logging
@@ -180,6 +226,14 @@ def run(arguments: list[str] | None = None) -> int:
             )
         console.error(known)
         return 1
+    finally:
+        listeners.stop()
+
+
+def _failed(error: Exception) -> None:
+    from .events import emit
+
+    emit("command.failed", error_type=type(error).__name__)
 
 
 def _debug() -> bool:

@@ -121,3 +121,4 @@ class Console:
 
 
 console = Console()
+"""The output of this process."""

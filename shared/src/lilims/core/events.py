@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Event", "emit", "listening", "subscribe"]
+__all__ = ["Event", "emit", "is_heard", "listening", "subscribe"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         unsubscribe()
+
+
+def is_heard() -> bool:
+    """Whether anybody listens, for what an event alone would need to be computed."""
+    return bool(_listeners)
 
 
 def emit(name: str, /, **fields: Any) -> None:

@@ -24,6 +24,7 @@ from .paths import cache_dir
 __all__ = ["Verify", "verify_files"]
 
 Verify = Literal["auto", "full", "sizes"]
+"""How much of a model is hashed when it is loaded; `verify_files` says what each means."""
 ALWAYS = 4 << 20  # bytes: smaller files are hashed at every load
 _HINT = "convert or pull the model again"
 Stamps = dict[str, list[Any]]

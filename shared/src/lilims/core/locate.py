@@ -23,6 +23,7 @@ from .versions import VERSION, Range, Version
 __all__ = ["RESOLVERS", "folders", "installed", "is_installed", "is_model", "is_package", "locate", "reference"]
 
 RESOLVERS = "lilims.resolvers"
+"""The entry-point group of what knows models by names of its own."""
 _PACKAGES = (".mlpackage", ".mlmodelc")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  # a manifest's name: never a path
 _REFERENCE = re.compile(rf"({_NAME})(?:@([^/\\]{{0,200}}))?")

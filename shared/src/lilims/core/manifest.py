@@ -49,9 +49,13 @@ __all__ = [
 ]
 
 CONTRACT: Literal["lilims.decoder/1"] = "lilims.decoder/1"
+"""The contract of decoder packages, see docs/contract.md."""
 SCHEMA_VERSION = 1
+"""The version of the manifest's form; a later one is refused."""
 FILE_NAME = "manifest.json"
+"""The manifest's name in a model folder."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+"""A regular expression: what a model may be called."""
 
 PACKAGE_CONTRACT = "lilims.package/1"  # of package_manifest.py
 

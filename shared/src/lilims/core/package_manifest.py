@@ -83,6 +83,7 @@ class PackageManifest(Record):
 
 
 AnyManifest = Manifest | PackageManifest
+"""A decoder's manifest, or that of any other package."""
 
 
 def read_any(folder: Path) -> AnyManifest:

@@ -50,6 +50,14 @@ class Settings:
     """Megabytes that a model may take; 0 means what the machine has available, -1 is not to check."""
     executor: str = "auto"
     """auto, coreml or portable."""
+    api_key: str = ""
+    """The key that `lilims serve` asks for, and that `lilims ps` gives; empty means none."""
+    telemetry: bool = True
+    """Record what `lilims telemetry on` switched on; off records nothing, whatever was switched on."""
+    telemetry_days: int = 90
+    """Days that telemetry keeps its records."""
+    telemetry_mb: int = 16
+    """Megabytes that telemetry's file may take."""
     agent: str = ""
     """The name under which `lilims tasks` claims work."""
     claims_prefix: str = ""

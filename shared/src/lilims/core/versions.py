@@ -21,6 +21,7 @@ __all__ = ["VERSION", "Range", "Version"]
 _NUMBER = r"(?:0|[1-9][0-9]{0,8})"
 _IDENTIFIERS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
 VERSION = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_IDENTIFIERS})?(?:\+{_IDENTIFIERS})?"  # a regular expression
+"""A regular expression: a version by semver.org."""
 _VERSION = re.compile(
     rf"({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:-(?P<pre>{_IDENTIFIERS}))?(?:\+(?P<build>{_IDENTIFIERS}))?"
 )
@@ -58,6 +59,7 @@ class Version:
 
     @property
     def core(self) -> tuple[int, int, int]:
+        """Major, minor and patch, without what follows them."""
         return (self.major, self.minor, self.patch)
 
     def _key(self) -> tuple[object, ...]:
