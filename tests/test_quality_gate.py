@@ -90,6 +90,31 @@ def test_the_bar(change: float, bar: float | None, passed: bool) -> None:
     assert ("OVER THE BAR" in quality_gate.table([result])) is not passed
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML may run here")
+def test_core_ml_is_refused_where_it_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert quality_gate.main(["--compute-units", "CPU_ONLY"]) == 1
+    seen = capsys.readouterr()
+    assert seen.out == "" and seen.err == "Core ML is on macOS only: packages run through the portable executor here\n"
+
+
+def test_compute_units_go_to_core_ml(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every package, and none but through Core ML; a recorder stands in for it."""
+    asked: list[tuple[str, dict[str, object]]] = []
+
+    def record(folder: Path, **options: object) -> object:
+        asked.append((folder.name, options))
+        return load(folder, precision="exact", threads=1)
+
+    quality_gate.main(["--models", "stories", "--packages", str(packages)])  # they are there
+    monkeypatch.setattr(quality_gate, "coreml_problem", lambda: None)
+    monkeypatch.setattr("lilims.runtime.load", record)
+    assert (
+        quality_gate.main(["--models", "stories", "--packages", str(packages), "--compute-units", "CPU_AND_GPU"]) == 0
+    )
+    wanted = {"executor": "coreml", "compute_units": "CPU_AND_GPU"}
+    assert asked == [(f"stories-{scheme}", wanted) for scheme in ("fp16", "int8", "int4")]
+
+
 def test_what_calibration_may_lose() -> None:
     subject = quality_gate.SUBJECTS["stories260K"]
     plain = quality_gate.Result("m", "int4", 4.9, 5.0, 0.15, 0.0, None, 100, 1.0)

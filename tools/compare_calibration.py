@@ -25,7 +25,7 @@ from lilims.conversion import convert
 from lilims.conversion.budget.trial import Trial, TrialWork
 from lilims.conversion.calibration import SELF, Windows, calibration_windows
 from lilims.conversion.calibration.chain import Chain, Knobs
-from lilims.conversion.calibration.opened import OpenedModel
+from lilims.conversion.calibration.opened import Floats, OpenedModel
 from lilims.conversion.evaluation.windows import Window
 from lilims.conversion.policy.plan import Plan, make_plan, read_wishes
 from lilims.conversion.prepare import Prepared, prepare
@@ -50,6 +50,7 @@ ROWS = (
     Row("round to nearest", "int4-rtn"),
     Row("scales searched for", "int4-search"),
     Row("…, errors weighted by channel", "int4-search", Knobs()),
+    Row("…, and channels scaled (AWQ, `int4-awq`)", "int4-awq", Knobs()),
     Row("GPTQ", "int4-gptq", Knobs(compensate=False, sweeps=0)),
     Row("…, and two sweeps", "int4-gptq", Knobs(compensate=False)),
     Row("…, and earlier errors made up for (`--calibrate`)", "int4-gptq", Knobs()),
@@ -61,14 +62,20 @@ ROWS = (
 )
 
 
-def rounded(row: Row, given: Prepared, windows: Windows, context: int) -> Mapping[str, Stored]:
-    """Every matrix of a model, rounded in that way."""
+def rounded(
+    row: Row, given: Prepared, windows: Windows, context: int
+) -> tuple[Mapping[str, Stored], Mapping[str, Floats]]:
+    """Every matrix of a model, rounded in that way: as it is stored, and what it is."""
     wishes = read_wishes(row.scheme, calibrated=True)
     plan = make_plan(wishes, given.spec, given.names)
     if row.knobs is None:
-        return {role: _alone(given, plan, role) for role, shape in given.spec.roles() if _is_rounded(plan, role, shape)}
+        made = {role: _alone(given, plan, role) for role, shape in given.spec.roles() if _is_rounded(plan, role, shape)}
+        return made, {role: stored.dequantize() for role, stored in made.items()}
     with closing(OpenedModel(given, plan, windows.size, context)) as opened:
-        return Chain(opened, plan, windows.ids, row.knobs).all()
+        chain = Chain(opened, plan, windows.ids, row.knobs)
+        stored = chain.all()
+        matrices = chain.matrices(stored)
+        return {role: one for role, one in stored.items() if len(one.shape) == 2}, matrices
 
 
 def _is_rounded(plan: Plan, role: str, shape: tuple[int, ...]) -> bool:
@@ -104,8 +111,8 @@ def compare(name: str, tokens: int, rows: Sequence[Row] = ROWS) -> None:
     print(f"\n`{name}`, {windows.tokens} tokens to calibrate on, {len(ids)} to measure on\n")
     print("| method | bits per matrix weight | perplexity | divergence |\n|---|---:|---:|---:|")
     for row in rows:
-        made = rounded(row, given, windows, context)
-        figures = trial.measure({role: stored.dequantize() for role, stored in made.items()})
+        made, matrices = rounded(row, given, windows, context)
+        figures = trial.measure(matrices)
         sizes = {role: prod(stored.shape) for role, stored in made.items()}
         bits = sum(stored.bits * sizes[role] for role, stored in made.items()) / sum(sizes.values())
         change = f"{figures.change:+.2%} ± {figures.log_ratio_error:.2%}"
@@ -117,9 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--models", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
     parser.add_argument("--tokens", type=int, default=8192, help="to calibrate on")
+    parser.add_argument("--only", metavar="TEXT", default="", help="rows whose scheme has this in it")
     options = parser.parse_args(arguments)
     for name in options.models:
-        compare(name, options.tokens)
+        compare(name, options.tokens, [row for row in ROWS if options.only in row.scheme])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Converts random weights of real models' shapes, and writes what that costs into docs/performance.md.
+"""Converts random weights of real models' shapes, and records what that costs in tools/results/full_shapes.json.
 
     python tools/convert_full_shapes.py                 all configs of tools/configs and of the test data
     python tools/convert_full_shapes.py gpt2 gemma-2b   some of them, or paths of config files
@@ -8,6 +8,7 @@ A checkpoint is written first (float16, one safetensors file, in the system's te
 figures; its pages are in the cache. Each conversion is a `lilims convert` in a process of its own, whose wall time and
 peak resident memory are the kernel's (`wait4`), as /usr/bin/time prints them. It starts when the processors are idle,
 or after half a minute of waiting for that. Rows are replaced one by one: a model that is not named keeps its row.
+`tools/generated_pages.py full-shapes` writes the table of docs/performance.md from the record.
 """
 
 from __future__ import annotations
@@ -16,17 +17,15 @@ import argparse
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from full_shapes import Row, record
 from lilims.conversion.describe import parameters
 from lilims.conversion.estimate import dry_run, read_config
 from lilims.conversion.random_checkpoint import write_random_checkpoint
@@ -35,11 +34,6 @@ from lilims.core.files import directory_size
 from lilims.core.testing import test_data
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- full shapes: begin -->", "<!-- full shapes: end -->"
-HEAD = """\
-| model | family | parameters | scheme | seconds | for weights | processors | others | peak RSS | foretold | package |
-|---|---|---:|---|---:|---:|---:|---:|---:|---:|---:|"""
 STAT = Path("/proc/stat")
 CONTEXT = 2048  # tokens; less where the model has fewer positions
 # A small process between: the kernel counts the memory of the process that starts another one to that one.
@@ -53,29 +47,6 @@ open(sys.argv[1], "w").write(json.dumps([time.perf_counter() - begin, usage.ru_u
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 ROOM = 1.2  # of the checkpoint and the package together
-
-
-@dataclass(frozen=True)
-class Row:
-    """One conversion's figures: bytes and seconds."""
-
-    name: str
-    architecture: str
-    parameters: int
-    scheme: str
-    seconds: float
-    weights: float
-    busy: float
-    others: float
-    peak: int
-    said: int
-    package: int
-
-    def __str__(self) -> str:
-        cells = [self.name, self.architecture, f"{self.parameters / 1e6:,.0f} M", self.scheme, f"{self.seconds:.1f}"]
-        cells += [f"{self.weights:.1f}", f"{self.busy:.1f}", f"{self.others:.1f}"]
-        cells += [f"{size / 1e6:,.0f} MB" for size in (self.peak, self.said, self.package)]
-        return f"| {' | '.join(cells)} |"
 
 
 def configs() -> dict[str, Path]:
@@ -136,6 +107,7 @@ def measure(name: str, config: Path, scheme: str, jobs: int | None) -> Row:
             peak,
             said.conversion,
             package,
+            machine(),
         )
 
 
@@ -168,23 +140,6 @@ def machine() -> str:
     return f"{cores} cores of {model}, {platform.system()}, Python {platform.python_version()}, numpy {np.__version__}"
 
 
-def merged(text: str, rows: Iterable[Row]) -> str:
-    """The document with these rows in its table, other models' rows kept, smallest model first."""
-    before, _, rest = text.partition(BEGIN)
-    inside, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{DOCUMENT} lacks the lines {BEGIN!r} and {END!r}")
-    table = {_key(line): line for line in inside.splitlines() if re.match(r"\| \S+ \| \w+ \| [\d,]+ M", line)}
-    table.update({_key(str(row)): str(row) for row in rows})
-    lines = sorted(table.values(), key=lambda line: (int(line.split("|")[3].strip(" M").replace(",", "")), line))
-    return f"{before}{BEGIN}\n{HEAD}\n" + "\n".join(lines) + f"\n\nMeasured on {machine()}.\n{END}{after}"
-
-
-def _key(line: str) -> tuple[str, str]:
-    cells = [cell.strip() for cell in line.split("|")]
-    return cells[1], cells[4]
-
-
 def main() -> None:
     """Runs conversions one after another; each row is written as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -192,7 +147,7 @@ def main() -> None:
     parser.add_argument("--quantize", default="int4-rtn", help="scheme [int4-rtn]")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--list", action="store_true", help="print the names and end")
-    parser.add_argument("--print", action="store_true", help="print the rows instead of writing them")
+    parser.add_argument("--print", action="store_true", help="print the rows instead of recording them")
     arguments = parser.parse_args()
     known = configs()
     if arguments.list:
@@ -204,9 +159,9 @@ def main() -> None:
         name = path.parent.name if path.stem == "config" else path.stem
         row = measure(name, path, arguments.quantize, arguments.jobs)
         if arguments.print:
-            print(row, flush=True)
+            print(row, end="", flush=True)
         else:
-            DOCUMENT.write_text(merged(DOCUMENT.read_text("utf-8"), [row]), "utf-8")
+            record([row])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """The quality gate: what int8 and int4 lose against fp16, in perplexity of the packages themselves.
 
-    hatch run python tools/ci/quality_gate.py [--json] [--packages FOLDER] [--models stories …]
+    hatch run python tools/ci/quality_gate.py [--json] [--packages FOLDER] [--models stories …] [--compute-units …]
+
+With `--compute-units` Core ML runs the packages, in fp16; otherwise the portable executor does, in float32. The bars
+are the same: each scheme is held against fp16 on the same executor.
 
 Knows models, texts and how far from fp16 a package may be. Must not know how perplexity is computed or a package made.
 Exit code 1: a package is over its bar.
@@ -29,7 +32,9 @@ from numpy.typing import NDArray
 from lilims.conversion import convert
 from lilims.conversion.evaluation.measure import evaluate_ids
 from lilims.conversion.evaluation.sources import PackageSpec
+from lilims.core.files import write_json
 from lilims.runtime import Model, load
+from lilims.runtime.executor import coreml_problem
 
 __all__ = ["SUBJECTS", "Result", "Subject", "error_by_window", "main", "measure"]
 
@@ -123,7 +128,7 @@ class Result:
         return small and (self.bar is None or abs(self.change) <= self.bar)
 
 
-def measure(name: str, subject: Subject, packages: Path) -> list[Result]:
+def measure(name: str, subject: Subject, packages: Path, compute_units: str | None = None) -> list[Result]:
     """Measures fp16 and each scheme with a bar. Packages are taken from `packages`/<model>-<scheme>, or made there."""
     results: list[Result] = []
     base: NDArray[np.float64] | None = None
@@ -136,9 +141,10 @@ def measure(name: str, subject: Subject, packages: Path) -> list[Result]:
             if scheme in subject.calibrated:
                 more = {"calibrate": "self", "calibration_tokens": subject.calibrated[scheme][0]}
             convert(subject.checkpoint, folder, quantize=scheme, name=folder.name, **more)
-        spec = PackageSpec(folder)
-        ids = subject.ids(load(folder))[: subject.tokens]
-        found = evaluate_ids(spec, ids, context=subject.window, kind="all")
+        spec = PackageSpec(folder, compute_units=compute_units)
+        ids = subject.ids(load(folder, executor="portable"))[: subject.tokens]
+        jobs = 1 if compute_units else None  # Core ML takes all cores by itself
+        found = evaluate_ids(spec, ids, context=subject.window, kind="all", jobs=jobs)
         base = found.scores.nll if base is None else base
         losses = found.scores.nll - base
         change = math.expm1(float(losses.mean()))
@@ -197,7 +203,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print a JSON object instead of a table")
     parser.add_argument("--models", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
     parser.add_argument("--packages", type=Path, help="take packages from this folder; make those that are not there")
+    units = ["CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
+    parser.add_argument("--compute-units", choices=units, help="run the packages through Core ML, on these")
+    parser.add_argument("--artefact", type=Path, metavar="FILE", help="write the JSON object to this file, too")
     options = parser.parse_args(arguments)
+    if options.compute_units and (problem := coreml_problem()):
+        print(f"{problem}: {problem.hint}", file=sys.stderr)
+        return 1
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="lilims-gate-") as scratch:
         for name in options.models:
@@ -205,11 +217,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if subject.optional and not subject.checkpoint.exists():
                 print(f"{name}: left out, there is no {subject.checkpoint}", file=sys.stderr)
                 continue
-            results += measure(name, subject, options.packages or Path(scratch))
+            results += measure(name, subject, options.packages or Path(scratch), options.compute_units)
     passed = all(one.passed for one in results)
+    value = {
+        "kind": "quality",
+        "schema_version": 1,
+        "executor": "coreml" if options.compute_units else "portable",
+        "compute_units": options.compute_units,
+        "passed": passed,
+        "results": [{**asdict(one), "passed": one.passed} for one in results],
+    }
+    if options.artefact:
+        write_json(options.artefact, value)
     if options.json:
-        rows = [{**asdict(one), "passed": one.passed} for one in results]
-        print(json.dumps({"kind": "quality", "schema_version": 1, "passed": passed, "results": rows}, indent=2))
+        print(json.dumps(value, indent=2))
     else:
         print(table(results))
         print("quality gate: " + ("passed" if passed else "FAILED"))

@@ -3,16 +3,11 @@ on this machine."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,8 +15,7 @@ from lilims.conversion.sources.checkpoint import open_checkpoint
 from lilims.conversion.sources.hub import hub_name, wanted_files
 from lilims.core.errors import CheckpointError
 from lilims.core.manifest import read_manifest
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+from lilims.core.testing_hub import COMMIT, stand_in_hub
 
 NAMES = {
     "hf://org/name": ("org/name", None),
@@ -94,50 +88,6 @@ def test_only_what_a_conversion_needs() -> None:
     assert wanted_files([n for n in REPOSITORY if "safetensors" not in n]) == sorted([*small, "pytorch_model.bin"])
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The little of the hub's protocol that fetching a model takes. Repositories are folders."""
-
-    repositories: dict[str, Path]
-    asked: list[str]
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, *, body: bool) -> None:
-        path = self.path.partition("?")[0]
-        self.asked.append(path)
-        kind, *parts = path.strip("/").split("/")
-        if kind == "api":
-            repo, rest = "/".join(parts[1:3]), parts[3:]
-            if repo == "org/gated":
-                return self._send(403, b"{}", {"X-Error-Code": "GatedRepo"}, body=body)
-            if repo not in self.repositories:
-                return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body=body)
-            if rest[:1] == ["revision"] and rest[1] not in ("main", "v1", COMMIT):
-                return self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body=body)
-            files = sorted(p.name for p in self.repositories[repo].iterdir() if p.is_file())
-            entries = [{"type": "file", "path": f, "size": 1, "oid": "0" * 40} for f in files]
-            info = {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": f} for f in files], "tags": []}
-            return self._send(200, json.dumps(entries if rest[:1] == ["tree"] else info).encode(), {}, body=body)
-        data = (self.repositories[f"{kind}/{parts[0]}"] / parts[-1]).read_bytes()
-        headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
-        return self._send(200, data, headers, body=body)
-
-    def _send(self, status: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def hub(checkpoint_of: Callable[[str], Path], tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     """A hub with a model org/tiny; its address and what it was asked for."""
@@ -150,14 +100,8 @@ def hub(checkpoint_of: Callable[[str], Path], tmp_path: Path) -> Iterator[tuple[
     for path in checkpoint_of("llama").iterdir():
         (own / path.name).write_bytes(path.read_bytes())
     (own / "modeling_tiny.py").write_text("raise SystemExit")
-    asked: list[str] = []
-    handler = type("Handler", (Hub,), {"repositories": {"org/tiny": own, "org/empty": empty}, "asked": asked})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        server.shutdown()
-        thread.join()
+    with stand_in_hub({"org/tiny": own, "org/empty": empty}) as found:
+        yield found.url, found.asked
 
 
 def lilims(tmp_path: Path, endpoint: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

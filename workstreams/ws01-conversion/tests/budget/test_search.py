@@ -99,15 +99,25 @@ def test_nothing_is_measured_twice(found: Conversion, story: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_two_processes_find_the_same(
-    found: Conversion, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("helpers", ["two processes", "a cluster of two"])
+def test_others_find_the_same(
+    helpers: str, found: Conversion, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lilims.core.settings import settings
 
     monkeypatch.setenv("LILIMS_HOME", str(tmp_path / "home"))
     settings.cache_clear()
-    again = search(tmp_path / "m", story, jobs=2)
-    settings.cache_clear()
+    try:
+        if helpers == "two processes":
+            again = search(tmp_path / "m", story, jobs=2)
+        else:
+            distributed = pytest.importorskip("distributed")
+            with distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=60
+            ) as cluster:
+                again = search(tmp_path / "m", story, jobs=None, dask=cluster.scheduler_address)
+    finally:
+        settings.cache_clear()
     assert again.budget is not None and found.budget is not None
     assert again.budget.found == found.budget.found
 

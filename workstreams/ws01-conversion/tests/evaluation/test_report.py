@@ -47,12 +47,12 @@ class Page(HTMLParser):
 
 def test_errors_of_tensors_are_those_of_the_stored_weights(made: Made) -> None:
     """int4 by its own formula from the fp16 weights; every matrix of the model is there."""
-    from lilims.conversion.evaluation.report.tensors import _Weights
+    from lilims.conversion.evaluation.weights import Weights
 
     errors = tensor_errors(made("int4"), made("fp16"))
     manifest = read_manifest(made("int4"))
     assert set(errors) == {name for name, one in manifest.quantization.tensors.items() if len(one.shape) == 2}
-    plain = _Weights(made("fp16"), read_manifest(made("fp16"))).values("layers.0.attention.q.weight")
+    plain = Weights(made("fp16"), read_manifest(made("fp16"))).values("layers.0.attention.q.weight")
     assert plain is not None and plain.shape == (64, 64)
     blocks = plain.reshape(64, 2, 32).astype(np.float64)
     scale = np.maximum(blocks.max(axis=2) / 7, blocks.min(axis=2) / -8).astype(np.float16).astype(np.float64)[..., None]

@@ -35,7 +35,7 @@ from .policy.plan import GGUFForms, Plan, make_plan, read_wishes
 from .policy.profiles import ProfileName
 from .prepare import Prepared, prepare
 from .reading import RECIPE, Origin, Proved, in_view_of, read_reading
-from .shapes import GraphOptions, plan_shapes
+from .shapes import GraphOptions, Shapes, plan_shapes
 from .sources.hub import hub_name, local
 from .spec import DecoderSpec
 from .weights.resume import Partial, discard, identity, partial
@@ -165,6 +165,28 @@ def convert(
         raw = partial_of(convert, source, adapters=adapters, quantize="fp16", context=context, jobs=jobs)
         origin = Origin(source, tuple(Path(folder) for folder in adapters))
         plan, budgeted = in_view_of(reading, origin, given, plan, context, raw, jobs or default_jobs())
+    made = _write(
+        out, given, plan, shapes, name=model_name, attention=attention, jobs=jobs or default_jobs(), resume=resume,
+        force=force, recipe=budgeted.found.recipe if budgeted else None,
+    )  # fmt: skip
+    return replace(made, budget=budgeted.proved(out)) if budgeted else made
+
+
+def _write(
+    out: Path,
+    given: Prepared,
+    plan: Plan,
+    shapes: Shapes,
+    *,
+    name: str,
+    attention: AttentionForm,
+    jobs: int,
+    resume: bool,
+    force: bool,
+    recipe: str | None,
+) -> Conversion:
+    """The folder, when all of it is decided. `recipe` is the text that a budget made of its schemes."""
+    checkpoint, spec = given.checkpoint, given.spec
     with ExitStack() as stack:
         kept = _kept(stack, out, given, plan) if resume else None
         if kept is None:
@@ -174,26 +196,29 @@ def convert(
         check_space(out, (2 * size if shapes.options.staged else size) + room)
         begun = time.perf_counter()
         with new_directory(out, force=force) as folder:
-            emit("convert.start", name=model_name, parameters=parameters(spec), bytes=4 * parameters(spec))
-            jobs = jobs or default_jobs()
+            emit("convert.start", name=name, parameters=parameters(spec), bytes=4 * parameters(spec))
             hashed = _in_background(lambda: checkpoint.sha256) if jobs > 1 else None
             written = write_packages(folder, given, plan, shapes, attention=attention, jobs=jobs, kept=kept)
-            for path in given.companions:
-                copy = folder / path.relative_to(checkpoint.companions)
-                copy.parent.mkdir(exist_ok=True)
-                shutil.copyfile(path, copy)  # links, as in the hub's cache, become files
+            _copy_companions(given, folder)
             if hashed is not None:
                 hashed.join()
-            if budgeted is not None:
-                (folder / RECIPE).write_text(budgeted.found.recipe, "utf-8")
+            if recipe is not None:
+                (folder / RECIPE).write_text(recipe, "utf-8")
             manifest = manifest_of(
-                checkpoint, spec, plan, written.shapes, written.schemes, model_name, given.tokens, folder,
-                written.embedding,
-            )  # fmt: skip
+                checkpoint, spec, plan, written.shapes, written.schemes, name, given.tokens, folder, written.embedding
+            )
             m.write_manifest(folder, manifest)
         seconds = {**written.seconds, "hash and sync": time.perf_counter() - begun - sum(written.seconds.values())}
-    emit("convert.done", name=model_name, seconds=seconds)
-    return Conversion(out, manifest, seconds, budgeted.proved(out) if budgeted else None)
+    emit("convert.done", name=name, seconds=seconds)
+    return Conversion(out, manifest, seconds)
+
+
+def _copy_companions(given: Prepared, folder: Path) -> None:
+    """Tokenizer files and the like, into the new folder."""
+    for path in given.companions:
+        copy = folder / path.relative_to(given.checkpoint.companions)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, copy)  # links, as in the hub's cache, become files
 
 
 def _rescaled(given: Prepared, plan: Plan, scale: float) -> Prepared:

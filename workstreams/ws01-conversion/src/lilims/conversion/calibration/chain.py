@@ -14,14 +14,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ..policy.plan import Plan
 from ..prepare import Prepared
 from ..quantize import Scheme, check_range, quantize
 from ..quantize.compensated import SWEEPS, quantize_compensated
-from ..stored import Stored
+from ..stored import Dense, Stored
 from ..weights.tensors import whole
 from .moments import Moments
 from .opened import Floats, Opened, OpenedModel
+from .scales import Fold, best_scales, fold_of, rows_divided
 
 __all__ = ["Chain", "Knobs", "Unit"]
 
@@ -76,7 +79,7 @@ class Chain:
         return self._stored("embedding", values, moments)
 
     def layer(self, index: int) -> Unit:
-        """A layer's matrices; both streams go through it."""
+        """A layer's matrices, and norms that took scales back; both streams go through it."""
         opened = self.opened.layer(index)
         passed = [opened.run(rows, {}) for rows in self.exact]
         made: Unit = {}
@@ -84,12 +87,15 @@ class Chain:
             quantised = [role for role in roles if self._taken(role, opened.matrices[role].shape).kind != "fp16"]
             if not quantised:
                 continue
-            shown = {role: stored.dequantize() for role, stored in made.items()}
+            shown = self.matrices(made)
             moments = Moments(opened.matrices[roles[0]].shape[1])
             for rows, (_, seen) in zip(self.shipped, passed, strict=True):
                 moments.add(opened.enters(stage, rows, shown), seen.pop(stage))
+            scaled = self._scaled(roles, moments, made)
+            made |= scaled
             for role in quantised:
-                made |= self._stored(role, whole(self._given, self.plan, role), moments)
+                if role not in scaled:
+                    made |= self._stored(role, whole(self._given, self.plan, role), moments)
         self.exact = [rows for rows, _ in passed]
         self._ship(opened, made)
         return made
@@ -109,6 +115,16 @@ class Chain:
         moments = self._head_moments(self.exact, self.shipped)
         return self._stored("head", whole(self._given, self.plan, "head"), moments)
 
+    def matrices(self, made: Mapping[str, Stored]) -> dict[str, Floats]:
+        """What was made, as the model has it whose norms have taken nothing back."""
+        found = {role: stored.dequantize() for role, stored in made.items()}
+        for role in [role for role in found if role.startswith("layers.")]:
+            fold = self._fold(role)
+            if fold and fold.norm and (norm := f"{fold.norm}.weight") in found:
+                own, new = self.opened.read(norm), found[norm]
+                found[role] /= np.divide(own, new, out=np.ones_like(own), where=(own != 0) & (new != 0))
+        return found
+
     # -- parts -----------------------------------------------------------------------------------------------------
 
     def begin(self, embedding: Mapping[str, Stored]) -> None:
@@ -125,7 +141,7 @@ class Chain:
         self._ship(opened, made)
 
     def _ship(self, opened: Opened, made: Mapping[str, Stored]) -> None:
-        matrices = {role: stored.dequantize() for role, stored in made.items()}
+        matrices = self.matrices(made)
         self.shipped = [opened.run(rows, matrices)[0] for rows in self.shipped]
 
     def _all_layers(self) -> list[Floats]:
@@ -145,6 +161,42 @@ class Chain:
             moments.add(y if shipped is None else head.enters(stage, shipped[index], {}), y)
         return moments
 
+    def _fold(self, role: str) -> Fold | None:
+        index = int(role.split(".")[1])
+        return fold_of(self._given.spec.layers[index], f"layers.{index}.", role)
+
+    def _scaled(self, roles: Sequence[str], moments: Moments, made: Mapping[str, Stored]) -> Unit:
+        """All matrices that a value enters, under scales, and what takes these back; nothing where none are wanted."""
+        if not any(self.plan.scheme_of(role).method == "awq" for role in roles):
+            return {}
+        fold = self._fold(roles[0])
+        if fold is None or any(role in self.plan.kept for role in (*roles, fold.matrix)):
+            return {}
+        values = {role: whole(self._given, self.plan, role) for role in roles}
+        scales = best_scales(fold, values, self._nearest, moments.hessian)
+        found = {} if scales is None else self._taken_back(fold, scales, made)
+        if scales is None or not found:
+            return {}
+        moments = moments.scaled(scales)
+        for role, matrix in values.items():
+            matrix *= scales
+            found |= self._stored(role, matrix, moments) or {role: Dense(matrix.astype(np.float16))}
+        return found
+
+    def _nearest(self, role: str, values: Floats) -> Floats:
+        taken = replace(self.plan.scheme_of(role).fitted(values.shape), method="rtn")
+        return quantize(values, taken, name=self._given.names[role]).dequantize()
+
+    def _taken_back(self, fold: Fold, scales: Floats, made: Mapping[str, Stored]) -> Unit:
+        """What has to be divided by the scales; nothing where that cannot be."""
+        if fold.norm:
+            parts = [role for role in self._given.names if role.rsplit(".", 1)[0] == fold.norm]
+            vectors = {role: whole(self._given, self.plan, role) / scales for role in parts}
+            return {role: Dense(values.astype(np.float16)) for role, values in vectors.items()}
+        before = made.get(fold.matrix) or Dense(whole(self._given, self.plan, fold.matrix).astype(np.float16))
+        divided = rows_divided(before, fold.of_rows(scales))
+        return {} if divided is None else {fold.matrix: divided}
+
     def _taken(self, role: str, shape: tuple[int, ...]) -> Scheme:
         """What is to be done with a matrix; fp16 is nothing, and so is it where codes are kept."""
         return Scheme("fp16") if role in self.plan.kept else self.plan.scheme_of(role).fitted(shape)
@@ -154,7 +206,7 @@ class Chain:
         if taken.kind == "fp16":
             return {}
         name = self._given.names[role]
-        if moments is None and taken.method == "gptq":  # rows are looked up, all alike
+        if moments is None and taken.method in ("gptq", "awq"):  # rows are looked up, all alike
             taken = replace(taken, method="search" if taken.kind == "int" else "rtn")
         if moments is None or taken.method != "gptq":
             importance = None if moments is None else moments.hessian.diagonal().copy()

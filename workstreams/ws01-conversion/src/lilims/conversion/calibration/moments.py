@@ -40,6 +40,12 @@ class Moments:
         self.hessian[np.diag_indices_from(self.hessian)] += share * float(self.hessian.diagonal().mean())
         self._crossed[np.diag_indices_from(self._crossed)] += share * float(self._crossed.diagonal().mean())
 
+    def scaled(self, scales: Floats) -> Moments:
+        """Those of the value divided by `scales` [K]."""
+        found, by = Moments(len(scales)), np.outer(scales, scales)
+        found.hessian, found._crossed = self.hessian / by, self._crossed / by
+        return found
+
     def target(self, weights: Floats) -> Floats:
         """V for a matrix W, [N, K]: what is to be rounded in its place."""
         left, right = self.hessian.astype(np.float64), self._crossed.astype(np.float64)

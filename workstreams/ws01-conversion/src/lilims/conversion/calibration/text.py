@@ -28,7 +28,9 @@ from ..prepare import Prepared
 __all__ = ["SELF", "TOKENS", "Windows", "calibration_windows", "held_out"]
 
 SELF = "self"
+"""Names the text that the model writes itself."""
 TOKENS = 8192  # if nobody says
+"""Tokens of a text that are taken where nobody says how many."""
 _SIZE = 512  # tokens of a window, at most
 _LEAST = 16
 _SEED = 1_000_000  # far from the seeds of texts to measure on

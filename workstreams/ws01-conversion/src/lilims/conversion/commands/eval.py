@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lilims.core.events import Event
 
     from ..evaluation.measure import Evaluation
+    from ..evaluation.metrics import Mean
 
 __all__ = ["command"]
 
@@ -52,6 +53,8 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots (HTML).")
 @click.option("--also", multiple=True, metavar="MODEL", help="In the report: other models' recorded figures.")
+@click.option("--by-layer", type=click.IntRange(min=0), metavar="N",
+              help="What each layer costs, on N windows [default: 4 with --report, else 0].")  # fmt: skip
 @click.option("--record/--no-record", default=True, show_default=True, help="Keep the figures in MODEL's manifest.")
 @click.option("--parse-special", is_flag=True, help="Read special tokens in the text, such as <|endoftext|>.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes [default: as cores and memory allow].")
@@ -75,6 +78,7 @@ def command(
     fail_over: float | None,
     report: Path | None,
     also: tuple[str, ...],
+    by_layer: int | None,
     record: bool,
     parse_special: bool,
     jobs: int | None,
@@ -96,7 +100,7 @@ def command(
     from ..evaluation.measure import as_dict, evaluate
 
     assert text is not None  # else tasks are meant
-    _check_options(reference, fail_over, report, also)
+    _check_options(reference, fail_over, report, also, by_layer)
     _check_workers(jobs, dask)
     with console.progress("evaluating", total=1.0) as advance:
         from lilims.core.events import listening
@@ -111,21 +115,49 @@ def command(
     if fail_over is not None:
         value["fail_over"] = {"limit": fail_over, "passed": not over}
     value["recorded"] = record and _record(found)
+    parts = _by_layer(found, by_layer, report is not None, jobs)
+    if parts:
+        value["by_layer"] = [{"part": name, "divergence": one.value, "error": one.error} for name, one in parts.items()]
     if report is not None:
         from ..evaluation.report.page import write_report
 
-        write_report(found, report, also=also)
+        write_report(found, report, also=also, parts=parts)
         value["report"] = str(report)
     console.result("evaluation", value, lambda out: _draw(out, found, value))
     if over and fail_over is not None:
         _fail(value["reference"], fail_over)
 
 
-def _check_options(reference: str | None, fail_over: float | None, report: Path | None, also: tuple[str, ...]) -> None:
+def _by_layer(found: Evaluation, windows: int | None, reported: bool, jobs: int | None) -> dict[str, Mean]:
+    """What each layer costs, where that is wanted and can be said."""
+    from ..evaluation.sources import PackageSpec
+
+    count = (4 if reported else 0) if windows is None else windows
+    if not count or (windows is None and not isinstance(found.reference, PackageSpec)):
+        return {}
+    from lilims.core.events import listening
+
+    from ..evaluation.parts import divergence_by_part
+
+    with console.progress("layer by layer", total=1.0) as advance:
+
+        def show(event: Event) -> None:
+            if event.name == "evaluate.part":
+                advance(1 / event.fields["total"], event.fields["part"])
+
+        with listening(show):
+            return divergence_by_part(found, count, jobs=jobs)
+
+
+def _check_options(
+    reference: str | None, fail_over: float | None, report: Path | None, also: tuple[str, ...], by_layer: int | None
+) -> None:
     from lilims.core.errors import StorageError, UsageError
 
     if fail_over is not None and reference is None:
         raise UsageError("--fail-over compares with a reference", hint="name one with --reference")
+    if by_layer and reference is None:
+        raise UsageError("--by-layer compares with a reference", hint="name a package with --reference")
     if also and report is None:
         raise UsageError("--also goes with --report")
     if report is not None:
@@ -191,6 +223,8 @@ def _draw(out: RichConsole, found: Evaluation, value: dict[str, Any]) -> None:
         f"[dim]{value['tokens']} tokens in {value['windows']} windows of {value['context']}; "
         f"{cut[found.windowing.kind]}[/]"
     )
+    for one in value.get("by_layer", []):
+        out.print(f"{one['part']:<10} {one['divergence']:.5f} [dim]± {one['error']:.5f}[/]")
     against = value["reference"]
     if against is None:
         return

@@ -45,6 +45,7 @@ class Evaluation:
         scores: figures of every token that counts, in the text's order.
         summary: their summary.
         curve: means over positions in a window.
+        shelf: where the reference's logits are kept.
     """
 
     model: PackageSpec
@@ -55,6 +56,7 @@ class Evaluation:
     scores: Scores = field(repr=False)
     summary: Summary
     curve: list[Bin] = field(repr=False)
+    shelf: cache.Shelf | None = field(default=None, repr=False)
 
     @property
     def ids_sha256(self) -> str:
@@ -157,6 +159,7 @@ def evaluate_ids(
         scores=scores,
         summary=summarise(scores, None if tokenizer is None else _bytes(tokenizer, ids, planned)),
         curve=by_position(scores, positions(planned)),
+        shelf=work.shelf,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,15 +79,17 @@ class Spec(Protocol):
 
 @dataclass(frozen=True)
 class PackageSpec:
-    """A model folder, run by the portable executor in float32 (`precision="exact"`).
+    """A model folder, run by the portable executor in float32 (`precision="exact"`), unless compute units are named.
 
     Attributes:
         folder: the model folder.
         threads: of one op.
+        compute_units: run it through Core ML on these, in the package's own arithmetic; None does not.
     """
 
     folder: Path
     threads: int = 1
+    compute_units: str | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -118,6 +121,9 @@ class PackageSpec:
 
         from lilims.core import version
 
+        if self.compute_units:
+            system = platform.mac_ver()[0]
+            return {"lilims": version(), "macos": system, "compute_units": self.compute_units}
         return {"lilims": version(), "onnxruntime": metadata.version("onnxruntime"), "threads": str(self.threads)}
 
     @property
@@ -132,6 +138,8 @@ class PackageSpec:
     def open(self) -> Source:
         from lilims.runtime import load
 
+        if self.compute_units:
+            return _Package(load(self.folder, executor="coreml", compute_units=self.compute_units))
         return _Package(load(self.folder, precision="exact", threads=self.threads))
 
 

@@ -36,6 +36,7 @@ class Report:
     skipped: dict[str, str]
 
     def count(self, severity: Severity) -> int:
+        """How many findings have this severity."""
         return sum(finding.severity == severity for finding in self.findings)
 
 

@@ -172,8 +172,9 @@ def read_wishes(
 
         matrix = read_imatrix(Path(imatrix))
     wishes = Wishes((found.default if found else None) or default, size, defaults, found, matrix, forms == "compact")
-    if not calibrated and any(scheme.method == "gptq" for scheme in wishes.schemes):
-        raise UsageError("-gptq takes a text to calibrate on", hint="--calibrate builtin, or a file, or self")
+    views = {scheme.method for scheme in wishes.schemes} & {"gptq", "awq"}
+    if not calibrated and views:
+        raise UsageError(f"-{max(views)} takes a text to calibrate on", hint="--calibrate builtin, or a file, or self")
     return wishes
 
 

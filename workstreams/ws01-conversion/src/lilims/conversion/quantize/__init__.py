@@ -68,7 +68,7 @@ def _integers(values: NDArray[np.float32], scheme: Scheme, importance: NDArray[n
         part = slice(first, first + step)
         blocks = _blocks(values[part], size)
         grid = nearest_grid(blocks, scheme.bits, asymmetric=scheme.asymmetric)
-        if scheme.method == "search":
+        if scheme.method in ("search", "awq"):
             grid = searched_grid(blocks, grid, _importance(importance, blocks, values[part]))
         found = round_to(grid, blocks.values, np.empty_like(blocks.values))
         if grid.offset is not None and offset is not None:

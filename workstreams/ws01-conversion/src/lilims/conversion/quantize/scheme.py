@@ -8,8 +8,8 @@ Knows the grammar and the arithmetic of sizes. Must not know values of tensors.
                -asym                  unsigned codes with an offset, so that both ends of a block are used
                -g16 -g32 -g64 -g128   values along the input that share a scale; else what --group-size says
                -channel               one scale for each output channel instead
-               -rtn -search -gptq     how scales and codes are chosen; else rounding to nearest, search where there is
-                                      an importance matrix, gptq where there is a text to calibrate on
+               -rtn -search           how scales and codes are chosen; else rounding to nearest, search where there is
+               -gptq -awq             an importance matrix, gptq where there is a text to calibrate on
     table    = lut2, lut3, lut4, lut6 or lut8, one table for the tensor, or with -r4 -r8 -r16 -r32 for so many
                output channels; then, optional,
                -kmeans or -gptq       how indices are chosen; else the nearest, or gptq where there is a text
@@ -24,16 +24,18 @@ from typing import Literal
 __all__ = ["GRAMMAR", "GROUP_SIZES", "TABLE_ROWS", "Method", "Scheme", "choose_group", "parse_scheme"]
 
 GROUP_SIZES = (16, 32, 64, 128)
+"""How many values along the input may share a scale."""
 TABLE_ROWS = (4, 8, 16, 32)
 GRAMMAR = (
-    "keep, fp16, int4 or int8 [-asym] [-g16|-g32|-g64|-g128|-channel] [-rtn|-search|-gptq], "
+    "keep, fp16, int4 or int8 [-asym] [-g16|-g32|-g64|-g128|-channel] [-rtn|-search|-gptq|-awq], "
     "lut2|3|4|6|8 [-r4|-r8|-r16|-r32] [-kmeans|-gptq]"
 )
+"""How a scheme is spelt, in one line for messages."""
 
-_INTEGER = re.compile(r"int([48])(-asym)?(?:-g(16|32|64|128)|(-channel))?(?:-(rtn|search|gptq))?")
+_INTEGER = re.compile(r"int([48])(-asym)?(?:-g(16|32|64|128)|(-channel))?(?:-(rtn|search|gptq|awq))?")
 _TABLE = re.compile(r"lut([23468])(?:-r(4|8|16|32))?(?:-(kmeans|gptq))?")
 
-Method = Literal["rtn", "search", "gptq", "kept"]
+Method = Literal["rtn", "search", "gptq", "awq", "kept"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Scheme:
         group: values along the input that share a scale; None is one scale for each output channel (integers only).
         rows: output channels that share a table; None is one table for the tensor (tables only).
         method: round to nearest with scales that use the whole range of codes (of tables: to the nearest value),
-            scales found by search, rounding in view of what enters the matrix, or codes and scales of the checkpoint.
+            scales found by search, rounding in view of what enters the matrix (gptq), input channels scaled in view
+            of it before that search (awq), or codes and scales of the checkpoint.
     """
 
     kind: Literal["fp16", "int", "lut", "keep"]
@@ -95,7 +98,7 @@ class Scheme:
 
 
 def _suffix(method: Method) -> str:
-    return f"-{method}" if method in ("search", "gptq") else ""
+    return f"-{method}" if method in ("search", "gptq", "awq") else ""
 
 
 def choose_group(width: int, wanted: int) -> int:
@@ -121,6 +124,6 @@ def parse_scheme(text: str, group_size: int = 32, method: Method = "rtn") -> Sch
         return Scheme("lut", int(found[1]), rows=int(found[2]) if found[2] else None, method=how)
     if found := _INTEGER.fullmatch(text):
         bits, group = int(found[1]), None if found[4] else int(found[3] or group_size)
-        methods: dict[str | None, Method] = {"search": "search", "rtn": "rtn", "gptq": "gptq", None: method}
-        return Scheme("int", bits, bool(found[2]), group, method=methods[found[5]])
+        methods: dict[str | None, Method] = {name: name for name in ("search", "rtn", "gptq", "awq")}
+        return Scheme("int", bits, bool(found[2]), group, method=methods.get(found[5], method))
     raise ValueError(f"{text!r} is not a scheme")

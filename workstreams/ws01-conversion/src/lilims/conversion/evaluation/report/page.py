@@ -7,7 +7,7 @@ the measured text) is escaped; there is no script on the page, and its policy fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from lilims.core.files import write_atomic
 from lilims.core.paths import models_dir
 
 from ..measure import Evaluation, as_dict
+from ..metrics import Mean
 from ..record import comparable, quality_of
 from ..sources import PackageSpec, model_folder
 from . import plots
@@ -26,22 +27,28 @@ from .worst import Place, worst
 __all__ = ["write_report"]
 
 
-def write_report(found: Evaluation, path: Path, *, also: Sequence[str] = ()) -> None:
+def write_report(
+    found: Evaluation, path: Path, *, also: Sequence[str] = (), parts: Mapping[str, Mean] | None = None
+) -> None:
     """Writes the page of an evaluation.
 
     Args:
+        parts: what each part of the model costs (`parts.divergence_by_part`), if it was measured.
         also: models whose recorded figures join the plot of bits per weight, beside those that are installed.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
         StorageError: the file cannot be written.
     """
-    write_atomic(path, render(found, also=also).encode())
+    write_atomic(path, render(found, also=also, parts=parts).encode())
 
 
-def render(found: Evaluation, *, also: Sequence[str] = ()) -> str:
+def render(found: Evaluation, *, also: Sequence[str] = (), parts: Mapping[str, Mean] | None = None) -> str:
     """The page as HTML."""
-    sections = [_summary(found), _bits(found, also), *_divergence(found), *_tensors(found), *_worst(found), _how(found)]
+    sections = [
+        _summary(found), _bits(found, also), *_divergence(found), *_parts(found, parts or {}), *_tensors(found),
+        *_worst(found), _how(found),
+    ]  # fmt: skip
     title = f"{_text(found.model.name)} on {_text(found.text.name if found.text else 'token ids')}"
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
@@ -142,6 +149,18 @@ def _divergence(found: Evaluation) -> list[str]:
         _section("Divergence", note, _picture(spread) + table),
         _section("Over the window", "The mean divergence at each position of a window.", _picture(by_position)),
     ]
+
+
+def _parts(found: Evaluation, parts: Mapping[str, Mean]) -> list[str]:
+    comparison = found.summary.comparison
+    if not parts or comparison is None:
+        return []
+    total = sum(one.value for one in parts.values())
+    note = (
+        "KL(reference ‖ reference with this one layer as the model has it), in nats. "
+        f"Together {total:.5f}; the whole model is at {comparison.divergence.value:.5f} on all windows."
+    )
+    return [_section("Divergence by layer", note, _picture(plots.parts(parts)))]
 
 
 def _tensors(found: Evaluation) -> list[str]:

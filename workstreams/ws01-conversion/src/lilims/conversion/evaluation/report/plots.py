@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lilims.core.errors import MissingDependencyError
-from lilims.core.files import storage_errors
-from lilims.core.paths import cache_dir
+from lilims.core import pictures
 
-from ..metrics import Bin
+from ..metrics import Bin, Mean
 
-__all__ = ["Plot", "bits_and_perplexity", "divergence_by_position", "divergences", "require_matplotlib", "tensors"]
+__all__ = [
+    "Plot", "bits_and_perplexity", "divergence_by_position", "divergences", "parts", "require_matplotlib", "tensors",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,7 @@ class Plot:
 
 def require_matplotlib() -> None:
     """Raises MissingDependencyError where matplotlib is not installed; keeps its list of fonts out of the home."""
-    if "MPLCONFIGDIR" not in os.environ:
-        folder = cache_dir() / "matplotlib"
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        os.environ["MPLCONFIGDIR"] = str(folder)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as exc:
-        raise MissingDependencyError(
-            "a report needs matplotlib", hint="pip install 'lilims-conversion[report]'"
-        ) from exc
+    pictures.require_matplotlib("a report needs matplotlib", hint="pip install 'lilims-conversion[report]'")
 
 
 def _plot(draw: Callable[[Any, Look], None], alt: str, size: tuple[float, float] = (7.2, 3.3)) -> Plot:
@@ -178,3 +167,26 @@ def _write_cells(axes: Any, table: NDArray[np.float64], shown: Any) -> None:
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
             axes.text(layer, role, f"{100 * value:.1f}", ha="center", va="center", fontsize=8,
                       color="white" if dark else "#1c2026")  # fmt: skip
+
+
+def parts(found: Mapping[str, Mean]) -> Plot:
+    """What each part of a model costs, with standard errors."""
+    names = [name.removeprefix("layer ") for name in found]
+
+    def draw(axes: Any, look: Look) -> None:
+        places = np.arange(len(found))
+        axes.bar(places, [one.value for one in found.values()], width=0.7, color=look.first)
+        axes.errorbar(
+            places, [one.value for one in found.values()], [one.error for one in found.values()],
+            fmt="none", ecolor=look.text, elinewidth=1, capsize=2,
+        )  # fmt: skip
+        step = -(-len(names) // 24)
+        shown = [place for place in range(len(names)) if place % step == 0 or not names[place].isdigit()]
+        axes.set_xticks(shown, [names[place] for place in shown])
+        axes.grid(visible=False, axis="x")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("layer")
+        axes.set_ylabel("divergence, nats")
+
+    costly = max(found, key=lambda name: found[name].value)
+    return _plot(draw, f"Divergence by layer; the most costly is {costly}")
