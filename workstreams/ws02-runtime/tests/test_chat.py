@@ -95,3 +95,34 @@ def test_ends_of_turns_end_an_answer(tmp_path: Path) -> None:
     assert 250 in tokenizer.end_of_turn_ids
     model = Model(folder, read_manifest(folder), FakeExecutor(scripted(97, 250, 98)), tokenizer)
     assert [token.id for token in model.generate([0])] == [97, 250]
+
+
+def test_a_prompt_is_encoded_ahead(tmp_path: Path) -> None:
+    model = chat_model(tmp_path / "m", answers("Ho!", prompt=len(SPELLED)))
+    prompt = model.encode(ASKED)
+    assert prompt.ids == model.tokenizer.encode_chat(ASKED)
+    assert model.generate(prompt).text() == "Ho!"
+    assert model.encode("Hi").ids == model.tokenizer.encode("Hi") and model.encode([1, 2]).ids == [1, 2]
+
+
+def test_further_variables_of_the_template(tmp_path: Path) -> None:
+    model = chat_model(tmp_path / "m", FakeExecutor(), "{{ effort }}:{{ messages[0].content }}")
+    assert bytes(model.encode(ASKED, template={"effort": "high"}).ids) == b"high:Hi"
+
+
+@pytest.mark.parametrize(("tools", "shown"), [([{"type": "function"}], "[TOOL_CALLS]a"), (None, "a")])
+def test_marks_of_calls_are_text_where_there_are_tools(tmp_path: Path, tools: Any, shown: str) -> None:
+    folder = write_folder(tmp_path / "m")
+    file = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    file["added_tokens"].append(
+        {"id": 250, "content": "[TOOL_CALLS]", "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+         "normalized": False}
+    )  # fmt: skip
+    vocab = file["model"]["vocab"]
+    vocab.pop(next(token for token, i in vocab.items() if i == 250))
+    vocab["[TOOL_CALLS]"] = 250
+    (folder / "tokenizer.json").write_text(json.dumps(file), "utf-8")
+    executor = FakeExecutor(scripted(250, 97, EOS, prompt=2))
+    model = Model(folder, read_manifest(folder), executor, Tokenizer.load(folder))
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}", "utf-8")
+    assert model.generate(ASKED, tools=tools).text() == shown

@@ -11,7 +11,9 @@ import pytest
 
 from lilims.core.errors import ContextOverflowError, ExecutionError, TokenizerError, UsageError
 from lilims.core.events import Event, listening
+from lilims.core.manifest import identity
 from lilims.runtime import Model, Sampler, SamplingParameters
+from lilims.runtime.session import Session
 
 from .fakes import BOS, CHUNK, CONTEXT, EOS, VOCAB, FakeExecutor, fake_model, logits_of, mixed, scripted
 
@@ -286,6 +288,31 @@ def test_an_event_tells_the_figures_and_no_text(make: Make) -> None:
         ids(model, "secret", max_tokens=3)
     assert [event.name for event in heard] == ["generate.done"]
     assert heard[0].fields["prompt_tokens"] == 6
+    told = {name: heard[0].fields[name] for name in ("operation", "executor", "precision", "model")}
+    assert told == {
+        "operation": "text_completion",
+        "executor": model.executor,
+        "precision": "fast",
+        "model": identity(model.manifest),
+    }
+    assert heard[0].fields["seconds"] == model.stats.seconds > 0
+    assert "secret" not in str(heard)
+
+
+def test_an_event_tells_the_error_of_a_generation_that_fails(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Event] = []
+    model = make()
+    generation = model.generate([1, 2], max_tokens=5)
+    next(generation)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ExecutionError("no more of secret")
+
+    monkeypatch.setattr(Session, "append", fail)
+    with listening(heard.append), pytest.raises(ExecutionError):
+        next(generation)
+    assert [(event.name, event.fields["error_type"]) for event in heard] == [("generate.failed", "ExecutionError")]
+    assert heard[0].fields["generated_tokens"] == 1
     assert "secret" not in str(heard)
 
 

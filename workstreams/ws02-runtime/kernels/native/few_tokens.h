@@ -88,7 +88,12 @@ void token_rows(const Matrix& m, const uint8_t* packed, int64_t tokens, int64_t 
       const uint8_t* token = packed + t * at.size;
       const auto* scales = reinterpret_cast<const float*>(token + at.scales);
       const auto* sums = reinterpret_cast<const float*>(token + at.sums);
-      for (int64_t u = 0; u < units; ++u) both[u] = own[u] * scales[Unit == kBlock ? u : u / 2];
+      if (Unit == kBlock) {  // a register may reach over the last: both have room behind
+        for (int64_t u = 0; u < units; u += Lanes::kLanes)
+          Lanes::store(both + u, Lanes::multiply(Lanes::load_floats(own + u), Lanes::load_floats(scales + u)));
+      } else {
+        for (int64_t u = 0; u < units; ++u) both[u] = own[u] * scales[u / 2];
+      }
       float value = token_row<Lanes, Bits, Unit>(m.codes + row * bytes, bytes, flip, token, at, k, both);
       if (shifted) {
         float shift = 0.0f;

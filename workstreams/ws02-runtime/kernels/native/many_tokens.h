@@ -166,7 +166,7 @@ void tiled_rows(const Matrix& m, const uint8_t* packed, int64_t tokens, int64_t 
   thread_local Scratch scratch;
   uint8_t* codes = scratch.reserve(size_t(kRows * (k + 2 * units * 4) + 4 * kSlack));
   auto* scales = reinterpret_cast<float*>(codes + kRows * k);
-  float* shifts = m.has_centred_offset() ? scales + kRows * units : nullptr;
+  float* shifts = m.has_centred_offset() ? scales + kRows * units + kLanes : nullptr;
   std::memset(codes, 0, size_t(kRows * (k + 2 * units * 4)));
   alignas(64) float out[kTiles * kRows * kLanes];
   for (int64_t row = begin; row < end; row += kRows) {

@@ -15,7 +15,7 @@ inline Matrix matrix_attributes(const ort::Api& api, const ort::KernelInfo* info
   m.bits = int(attribute(api, info, "bits"));
   m.is_signed = attribute(api, info, "signed") != 0;
   m.offset_kind = OffsetKind(attribute(api, info, "offset_kind"));
-  const bool sound = m.rows > 0 && m.columns > 0 && m.groups > 0 && m.blocks > 0 && m.rows % m.groups == 0 &&
+  const bool sound = m.rows > 0 && m.rows <= UINT32_MAX && m.columns > 0 && m.groups > 0 && m.blocks > 0 && m.rows % m.groups == 0 &&
                      m.columns % m.blocks == 0 && (m.bits == 8 || (m.bits == 4 && m.columns % 2 == 0)) &&
                      m.offset_kind >= kNoOffset && m.offset_kind <= kSingle;
   if (!sound) throw std::runtime_error("lilims-kernels: the attributes contradict each other");

@@ -101,16 +101,20 @@ struct Spread {
   Spread(const Matrix& m, int unit)
       : units(padded(m.columns) / unit), there((m.columns + unit - 1) / unit),
         each(m.blocks == 1 ? there : m.block() / unit), share(m.rows / m.groups) {}
-  int64_t first(const Matrix& m, int64_t row) const { return (share == 1 ? row : row / share) * m.blocks; }
+  int64_t first(const Matrix& m, int64_t row) const {
+    if (share == 1) return row * m.blocks;
+    return int64_t(uint32_t(row) / uint32_t(share)) * m.blocks;  // a division of 64 bits takes as long as a short row
+  }
 };
 
-// Scales of a row for each unit, zeros behind the last.
+// Scales of a row for each unit, zeros behind the last. `out` has room for a register behind them.
 template <class Lanes>
 inline void row_scales(const Matrix& m, int64_t first, const Spread& spread, float* out) {
   if (spread.each == 1 && m.half_scale) {
     const auto* halves = static_cast<const uint16_t*>(m.scale) + first;
+    const int64_t safe = m.groups * m.blocks - first - Lanes::kLanes;  // behind the last scale the file may end
     int64_t i = 0;
-    for (; i + Lanes::kLanes <= spread.there; i += Lanes::kLanes) Lanes::store(out + i, Lanes::from_halves(halves + i));
+    for (; i < spread.there && i <= safe; i += Lanes::kLanes) Lanes::store(out + i, Lanes::from_halves(halves + i));
     for (; i < spread.there; ++i) out[i] = half_to_float(halves[i]);
   } else {
     for (int64_t block = 0, i = 0; block < m.blocks; ++block) {

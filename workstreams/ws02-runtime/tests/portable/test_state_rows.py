@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lilims.core.errors import UsageError
+from lilims.runtime.executor import Precision
 from lilims.runtime.portable import runnable
 from lilims.runtime.ported import PortableExecutor
 
@@ -49,6 +50,33 @@ def test_rows_go_to_another_state_exactly(executor: PortableExecutor) -> None:
     np.testing.assert_array_equal(
         function.predict({"x": x}, other)["total"], function.predict({"x": x}, state)["total"]
     )
+
+
+@pytest.mark.parametrize("precision", ["exact", "fp16"])
+def test_rows_written_into_a_new_state_of_many(
+    precision: Precision, ct: Any, mb: Any, save: Callable[..., Path]
+) -> None:
+    """More rows than a state has room for at first; the graph of "fp16" takes all of them."""
+    from coremltools.converters.mil.mil import types
+
+    shape = (2, 1, 288, 4)
+
+    @mb.program(
+        input_specs=[mb.TensorSpec((1, 1, 1, 4), types.fp16), mb.StateTensorSpec(shape, types.fp16)],
+        opset_version=ct.target.iOS18,
+    )
+    def main(x: Any, kv_cache: Any) -> Any:
+        cache = mb.read_state(input=kv_cache)
+        for pair in range(2):
+            cache = mb.slice_update(x=cache, update=x, begin=[pair, 0, 5, 0], end=[pair + 1, 1, 6, 4])
+            cache = mb.coreml_update_state(state=kv_cache, value=cache)
+        return mb.mul(x=mb.slice_by_index(x=cache, begin=[0, 0, 0, 0], end=[1, 1, 8, 4]), y=np.float16(1), name="y")
+
+    executor = PortableExecutor(save(main=main), precision=precision, threads=1)
+    state = executor.make_state()
+    executor.write_state(state, np.full((2, 1, 5, 4), 3, np.float16))
+    y = executor.function("main").predict({"x": np.full((1, 1, 1, 4), 2, np.float32)}, state)["y"]
+    np.testing.assert_array_equal(y[0, 0, :, 0], [3, 3, 3, 3, 3, 2, 0, 0])
 
 
 def test_what_is_read_is_a_copy(executor: PortableExecutor) -> None:

@@ -143,3 +143,12 @@ def test_min_p_by_hand(min_p: float, kept: list[int]) -> None:
 def test_a_tiny_temperature_is_greedy() -> None:
     tokens, shares = probabilities(np.array([1.0, 3.0, 2.0]), SamplingParameters(5e-324))
     assert tokens[shares > 0].tolist() == [1]
+
+
+def test_the_smallest_temperature_of_many_candidates_is_greedy() -> None:
+    """In single precision such a temperature would be 0."""
+    logits = np.zeros(10_000, np.float32)
+    logits[777] = 1e-3
+    tokens, shares = probabilities(logits, SamplingParameters(5e-324))
+    assert not np.isnan(shares).any()
+    assert tokens[np.argmax(shares)] == 777 and shares.max() == 1

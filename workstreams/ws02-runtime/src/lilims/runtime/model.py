@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from lilims.context import ContextPolicy, DecoderShape
 from lilims.core.errors import UnsupportedError, UsageError
-from lilims.core.manifest import Manifest
+from lilims.core.manifest import Manifest, identity
 
 from . import contract
 from .embedding import EmbeddingFile
@@ -118,9 +119,29 @@ class Model:
         shape = replace(self.shape, padded=self._executor.pads)
         return Session(self._executor, shape, self.vocab_size, self._embedding, policy=chosen)
 
-    def generate(
+    def encode(
         self,
         prompt: str | Sequence[int] | Sequence[Message],
+        *,
+        think: bool | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template: Mapping[str, Any] | None = None,
+    ) -> Prompt:
+        """What a generation begins with, for who wants its ids before `generate` takes it. It serves one generation.
+
+        Args:
+            prompt, think, tools: as `generate` takes them.
+            template: further variables of the chat template.
+
+        Raises:
+            UsageError: the prompt is empty, or an id is outside the vocabulary.
+            TokenizerError: the prompt is text and the model has no tokenizer, or a chat template fails.
+        """
+        return self._texts.prompt(prompt, think=think, tools=tools, template=template)
+
+    def generate(
+        self,
+        prompt: str | Sequence[int] | Sequence[Message] | Prompt,
         *,
         session: Session | None = None,
         max_tokens: int | None = None,
@@ -136,7 +157,8 @@ class Model:
 
         Args:
             prompt: text that is continued (the tokenizer adds its BOS); or messages, `{"role": …, "content": …}`, which
-                the model's chat template renders; or token ids as they are. It is the whole text, not what is new.
+                the model's chat template renders; or token ids as they are; or what `encode` made of one of them. It is
+                the whole text, not what is new.
             session: whose state is used and kept; of what it holds, the longest common beginning is not run again. None
                 takes a new one.
             max_tokens: most tokens to generate; None goes on until the text ends or the context is full.
@@ -161,7 +183,7 @@ class Model:
         if max_tokens is not None and max_tokens < 1:
             raise UsageError(f"max_tokens must be at least 1, not {max_tokens}", hint="leave it out for no bound")
         begun = time.perf_counter()
-        text = self._texts.prompt(prompt, think=think, tools=tools)
+        text = prompt if isinstance(prompt, Prompt) else self.encode(prompt, think=think, tools=tools)
         if session is None or session.room is not None:
             check_room(text.ids, self.context)
         encoding = time.perf_counter() - begun
@@ -174,6 +196,7 @@ class Model:
             stop_ids=frozenset() if ignore_eos else self._texts.stop_ids,
             max_tokens=max_tokens,
             drafter=drafter,
+            about=lambda: self._about(chat=text.is_chat),
         )
         return self._start(session, request, text, encoding, started)
 
@@ -190,6 +213,19 @@ class Model:
             )
 
         return Generation(start, statistics)
+
+    def _about(self, *, chat: bool) -> dict[str, str]:
+        """What events say of a generation: no name, no path, no text."""
+        return {
+            "operation": "chat" if chat else "text_completion",
+            "model": self._identity,
+            "executor": self.executor,
+            "precision": self.precision,
+        }
+
+    @cached_property
+    def _identity(self) -> str:
+        return identity(self.manifest)
 
     def sampling(self, **options: Unpack[SamplingOptions]) -> SamplingParameters:
         """How tokens are chosen where nothing but `options` is asked for: the rest is generation_config.json's.

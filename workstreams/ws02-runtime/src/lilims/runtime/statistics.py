@@ -13,6 +13,7 @@ from typing import Any, Literal
 __all__ = ["FinishReason", "Statistics", "peak_rss"]
 
 FinishReason = Literal["stop", "length", "interrupt"]
+"""Why an answer ended: at a stop or end token, at the number of tokens asked for, or by an interrupt."""
 
 
 @dataclass
@@ -68,6 +69,12 @@ class Statistics:
     def decode_tokens_per_second(self) -> float:
         """Tokens after the first over their seconds; 0 if there are none."""
         return (self.generated_tokens - 1) / self.decode_seconds if self.decode_seconds else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the whole generation so far, without those that its consumer took."""
+        first = self.time_to_first_token or self.tokenize_seconds + self.prefill_seconds
+        return first + self.decode_seconds + self.detokenize_seconds
 
     @property
     def acceptance(self) -> float | None:

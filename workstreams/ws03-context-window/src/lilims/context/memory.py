@@ -57,7 +57,9 @@ class ExecutorMemory:
 
 
 DEVICE = ExecutorMemory(2, 1.0)
+"""Core ML on a device: the state in fp16, the weights once."""
 PORTABLE = ExecutorMemory(4, 1.4)
+"""The portable executor: the state in float32, weights packed again for its kernels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class MemoryPlan:
 
     @property
     def total(self) -> int:
+        """Bytes of weights, state and scratch together."""
         return self.weights + self.state + self.scratch
 
 

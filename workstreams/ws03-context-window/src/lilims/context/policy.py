@@ -56,16 +56,20 @@ class ContextPolicy:
 
     @classmethod
     def error(cls) -> ContextPolicy:
+        """Tokens that do not fit are refused."""
         return cls("error")
 
     @classmethod
     def rolling(cls) -> ContextPolicy:
+        """Every token sees the newest C tokens."""
         return cls("rolling")
 
     @classmethod
     def sinks(cls, keep: int = 4) -> ContextPolicy:
+        """As rolling, but the first `keep` tokens stay visible."""
         return cls("sinks", keep)
 
     @classmethod
     def shift(cls, keep: int = 4) -> ContextPolicy:
+        """The state is emptied when it is full; the first `keep` tokens and the newest half are run again."""
         return cls("shift", keep)

@@ -32,6 +32,10 @@ class _Export(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
+    def variants(self) -> dict[str, click.Command]:
+        """What the command becomes, by the words that do it; the reference of the command line asks."""
+        return {f"--to {name}": _target(name) for name in sorted(_targets())}
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
         with formatter.section("Targets"):

@@ -73,17 +73,21 @@ class GrammarConstraint:
         self._check()
 
     def acceptable(self, tokens: Sequence[int]) -> int:
+        """How many of these tokens, from the first on, could come next; nothing is accepted."""
         return int(self._matcher.validate_tokens(list(tokens)))
 
     def forced(self) -> Sequence[int]:
+        """Tokens that are the only way on from here; empty where there are several, or none."""
         return list(self._matcher.compute_ff_tokens())
 
     @property
     def can_stop(self) -> bool:
+        """Whether the text so far is a whole one."""
         return bool(self._matcher.is_accepting())
 
     @property
     def is_finished(self) -> bool:
+        """Whether nothing can follow but the end."""
         return bool(self._matcher.is_stopped())
 
     def rollback(self, count: int) -> None:
@@ -97,6 +101,7 @@ class GrammarConstraint:
         self._mask = None
 
     def fork(self) -> GrammarConstraint:
+        """One that goes on by itself."""
         return GrammarConstraint(self._matcher.deep_copy(), self._where)
 
     def _check(self) -> None:

@@ -7,12 +7,12 @@ what text is made of (output.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from lilims.core.errors import ContextOverflowError
-from lilims.core.events import emit
+from lilims.core.events import emit, is_heard
 
 from ..sampling import Choice, Sampler
 from ..session import Session
@@ -50,6 +50,7 @@ class Request:
         stop_ids: a token that ends the text; it is the last one, without text.
         max_tokens: None goes on until the text ends or the context is full.
         drafter: of speculative decoding.
+        about: what events say beside the figures: model and executor, no text. Asked only if somebody listens.
     """
 
     prompt: Sequence[int]
@@ -58,6 +59,7 @@ class Request:
     stop_ids: frozenset[int]
     max_tokens: int | None
     drafter: Drafter | None = None
+    about: Callable[[], Mapping[str, Any]] = dict
 
 
 class _Interrupted(Exception):
@@ -83,6 +85,7 @@ def generate(
         ContextOverflowError: the prompt does not fit; nothing was written.
     """
     loop = _Loop(session, request, statistics, interrupted)
+    failed: Exception | None = None
     try:
         choices: Sequence[Choice] = [loop.prefill()]
         statistics.time_to_first_token = time.perf_counter() - started
@@ -100,8 +103,22 @@ def generate(
         statistics.finish_reason = "interrupt"
         text, reasoning = request.output.finish()
         yield Token(NO_TOKEN, text, reasoning, finish_reason="interrupt")
+    except Exception as exc:
+        failed = exc
+        raise
     finally:  # also when the consumer leaves
-        emit("generate.done", **statistics.as_dict())
+        _tell(request, statistics, failed)
+
+
+def _tell(request: Request, statistics: Statistics, failed: Exception | None) -> None:
+    """The events of a generation's end: `generate.done`, or `generate.failed` with the error's type."""
+    if not is_heard():
+        return
+    fields = {**request.about(), **statistics.as_dict(), "seconds": statistics.seconds}
+    if failed is None:
+        emit("generate.done", **fields)
+    else:
+        emit("generate.failed", error_type=type(failed).__name__, **fields)
 
 
 class _Loop:

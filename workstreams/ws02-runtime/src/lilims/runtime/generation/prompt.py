@@ -23,6 +23,9 @@ __all__ = ["Message", "Prompt", "Texts"]
 
 _TAIL = 64  # tokens at a prompt's end among which an opening tag is looked for
 
+CALL_TOKENS = ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]", "<|python_tag|>", "<tool_call>", "</tool_call>")
+"""Tokens that mark calls of tools: where there are tools, they are part of the text, for its parser."""
+
 Message = Mapping[str, Any]
 """One message of a chat: `role` and `content`, perhaps `tool_calls`, as chat templates take them."""
 
@@ -36,12 +39,14 @@ class Prompt:
         decoder: has seen them.
         splitter: in chats with reasoning models, what keeps the reasoning apart.
         stops: strings that end an answer, of a chat template without tokens for that.
+        is_chat: whether it was made of messages.
     """
 
     ids: list[int]
     decoder: Detokenizer
     splitter: Splitter | None = None
     stops: Sequence[str] = ()
+    is_chat: bool = False
 
 
 class Texts:
@@ -80,8 +85,12 @@ class Texts:
         *,
         think: bool | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        template: Mapping[str, Any] | None = None,
     ) -> Prompt:
         """What a generation begins with.
+
+        Args:
+            template: further variables of the chat template.
 
         Raises:
             UsageError: it is empty, or an id is outside the vocabulary.
@@ -90,7 +99,7 @@ class Texts:
         if isinstance(prompt, str):
             ids = self._text(prompt)
         elif len(prompt) and isinstance(prompt[0], Mapping):
-            return self._chat(cast("Sequence[Message]", prompt), think, tools)
+            return self._chat(cast("Sequence[Message]", prompt), think, tools, template or {})
         else:
             ids = [int(token) for token in cast("Sequence[int]", prompt)]
         return Prompt(self._checked(ids), self._decoder(ids))
@@ -110,20 +119,27 @@ class Texts:
         return [bos] if not ids and bos is not None else ids  # nothing to continue: begin a text
 
     def _chat(
-        self, messages: Sequence[Message], think: bool | None, tools: Sequence[Mapping[str, Any]] | None
+        self,
+        messages: Sequence[Message],
+        think: bool | None,
+        tools: Sequence[Mapping[str, Any]] | None,
+        variables: Mapping[str, Any],
     ) -> Prompt:
         from lilims.tokenizer import ReasoningSplitter, ReasoningTags
 
         tokenizer = self.tokenizer
         template = tokenizer.chat_template or tokenizer.default_chat_template
-        options = {} if think is None else {"enable_thinking": think}
+        options = {**variables, **({} if think is None else {"enable_thinking": think})}
         ids = self._checked(tokenizer.encode_chat(messages, tools=tools, **options))
-        decoder, tags = self._decoder(ids), ReasoningTags.of(template.source)
+        tags = ReasoningTags.of(template.source)
+        shown = [*([tags.opening, tags.closing] if tags else ()), *(CALL_TOKENS if tools else ())]
+        known = {i: tag for tag in shown if (i := tokenizer.token_id(tag)) is not None}
+        spelled = {i: tag for i, tag in known.items() if tag not in CALL_TOKENS or not tokenizer.decode([i])}
+        decoder = _Spelled(self._decoder(ids), spelled) if spelled else self._decoder(ids)
         if tags is None:
-            return Prompt(ids, decoder, stops=template.stops)
+            return Prompt(ids, decoder, stops=template.stops, is_chat=True)
         inside = tags.opened_by(tokenizer.decode(ids[-_TAIL:], skip_special_tokens=False))
-        spelled = {i: tag for tag in (tags.opening, tags.closing) if (i := tokenizer.token_id(tag)) is not None}
-        return Prompt(ids, _Spelled(decoder, spelled), ReasoningSplitter(tags, inside=inside), template.stops)
+        return Prompt(ids, decoder, ReasoningSplitter(tags, inside=inside), template.stops, is_chat=True)
 
     def _decoder(self, prompt: Sequence[int]) -> Detokenizer:
         """A stream decoder that has seen the prompt: what follows may depend on it (a space, half a character)."""
@@ -138,7 +154,7 @@ class Texts:
 
 
 class _Spelled:
-    """A decoder that spells some special tokens, which it would skip: the tags of reasoning."""
+    """A decoder that spells some special tokens, which it would skip: the tags of reasoning, the marks of calls."""
 
     def __init__(self, decoder: Detokenizer, spelled: Mapping[int, str]) -> None:
         self._decoder = decoder

@@ -78,17 +78,21 @@ class FallbackExecutor:
 
     @property
     def warms_up(self) -> bool:
+        """As `Executor.warms_up`, of the one that runs the model now."""
         return self._now.warms_up
 
     @property
     def pads(self) -> bool:
+        """As `Executor.pads`."""
         return True  # one of the two may want it
 
     def function(self, name: str) -> _Function:
+        """As `Executor.function`; one that cannot be loaded is taken from the second executor."""
         self._load(lambda executor: executor.function(name))
         return _Function(self, name)
 
     def make_state(self) -> _State:
+        """A new state, all zeros; it follows when the executor changes."""
         return self._load(lambda executor: _State(executor, executor.make_state()))
 
     def read_state(self, state: _State, rows: int) -> NDArray[np.float16]:

@@ -214,11 +214,13 @@ class IsolatedPackage:
             return self._pads
 
     def function(self, name: str) -> IsolatedFunction:
+        """The function of that name, which runs in the child process."""
         with self._host.turn:
             self._load(name)
         return IsolatedFunction(self, name)
 
     def make_state(self) -> IsolatedState:
+        """A new state, all zeros, kept in the child process."""
         with self._host.turn:
             self.ready()
             state = self._host.new_state()

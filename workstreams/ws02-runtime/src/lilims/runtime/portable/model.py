@@ -229,50 +229,62 @@ class MLModel:
 
     @property
     def any_count(self) -> bool:
+        """Whether any number of tokens is taken."""
         return self._runner.any_count
 
     @property
     def overflows(self) -> list[str]:
+        """Ops of the last call whose results left fp16's range first, in order; with precision "fp16"."""
         return self._runner.overflows
 
     @property
     def underflows(self) -> dict[str, float]:
+        """Op → share of its nonzero results that became 0 in the last call; with precision "fp16"."""
         return self._runner.underflows
 
     @property
     def package_path(self) -> str:
+        """The package's folder."""
         return str(self._package.path)
 
     @property
     def input_description(self) -> FeatureDescriptions:
+        """Name → description of each input."""
         return self._interface.input_description
 
     @property
     def output_description(self) -> FeatureDescriptions:
+        """Name → description of each output."""
         return self._interface.output_description
 
     @property
     def state_description(self) -> FeatureDescriptions:
+        """Name → description of each state."""
         return self._interface.state_description
 
     @property
     def user_defined_metadata(self) -> dict[str, str]:
+        """A copy of the package's own keys and values."""
         return dict(self._package.spec.description.metadata.userDefined)
 
     @property
     def short_description(self) -> str:
+        """What its author says it does; empty if nothing."""
         return str(self._package.spec.description.metadata.shortDescription)
 
     @property
     def author(self) -> str:
+        """Who made it; empty if not said."""
         return str(self._package.spec.description.metadata.author)
 
     @property
     def license(self) -> str:
+        """Its licence; empty if not said."""
         return str(self._package.spec.description.metadata.license)
 
     @property
     def version(self) -> str:
+        """Its version; empty if not said."""
         return str(self._package.spec.description.metadata.versionString)
 
     def __repr__(self) -> str:

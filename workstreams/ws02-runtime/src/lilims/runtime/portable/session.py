@@ -113,7 +113,9 @@ class Executable:
         tokens = call.tokens(feeds) if call.prefix is not None else None
         every = {name: np.arange(tokens or count, dtype=np.int32) for name, count in call.every.items()}
         feeds = {**feeds, **every}
-        options = self._ort.RunOptions()
+        many = tokens is not None and tokens > 1
+        # ONNX Runtime looks at options longer than a small model takes for some layers: none where none are needed.
+        options: Any = self._ort.RunOptions() if many or time_limit is not None else None
         try:
             with _ended_after(time_limit, options):
                 if states is None or not self._slots:
@@ -122,14 +124,16 @@ class Executable:
                     with states.lock:
                         if tokens is not None:
                             feeds = _reserved(feeds, states, call, tokens)
-                        if tokens is not None and tokens > 1:
-                            # What many tokens need differs with the cache's length: kept, it would add up.
+                        else:  # it takes rows at their full length, whatever was written into a new state before
+                            for name in {slot.state for slot in self._slots}:
+                                states.whole(name)
+                        if many:  # what many tokens need differs with the cache's length: kept, it would add up
                             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
                         found = self._run_bound(self._named(feeds), states, options)
         except LilimsError:
             raise
         except Exception as exc:  # ONNX Runtime's exceptions share no base class
-            if options.terminate:
+            if options is not None and options.terminate:
                 raise ExecutionError(f"the program did not end within {time_limit:g} s") from exc
             raise failure("the program failed", exc) from exc
         count = len(self._outputs)

@@ -23,8 +23,9 @@ def keep_top_k(found: Candidates, count: int) -> Candidates:
 def scale(found: Candidates, temperature: float) -> Candidates:
     """(logits - max) / T: at most 0. Where the division overflows, the largest logit alone remains, as in the limit."""
     values = precise(found.values) - found.values.max()
+    least = float(np.finfo(values.dtype).tiny)  # below it a float32 temperature would be 0, and 0 / 0 no number
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        np.divide(values, temperature, out=values)
+        np.divide(values, max(temperature, least), out=values)
     return found._replace(values=values)
 
 

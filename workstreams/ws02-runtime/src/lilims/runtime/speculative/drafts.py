@@ -67,6 +67,7 @@ class PromptLookup:
         self._behind: dict[tuple[int, ...], int] = {}
 
     def propose(self, ids: Sequence[int], count: int) -> Proposal:
+        """What followed the longest run of last tokens that the text had before; none if it had none."""
         self._enter(ids)
         for size in self._sizes:
             place = self._behind.get(tuple(ids[-size:])) if size <= len(ids) else None
@@ -117,6 +118,7 @@ class ModelDraft:
         self._most = most
 
     def propose(self, ids: Sequence[int], count: int) -> Proposal:
+        """What the smaller model says comes next, greedily, as far as its context reaches."""
         count = min(count, self._most, self._session.capacity - len(ids) + 1)
         if count < 1:
             return Proposal()

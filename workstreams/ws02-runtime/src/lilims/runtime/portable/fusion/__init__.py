@@ -27,6 +27,7 @@ FUSIONS: dict[str, Fusion] = {
     "pointwise_conv": pointwise_conv.rewrite,
     "quantized_linear": quantized_linear.rewrite,
 }
+"""Name → rewriting of a graph, in the order in which they run."""
 _KEEPS_RESULTS = ("inplace_state",)
 
 
