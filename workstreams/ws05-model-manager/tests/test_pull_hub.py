@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 
 from lilims.core.errors import LilimsError, ModelNotFoundError, UsageError
 from lilims.core.testing import test_data
+from lilims.core.testing_hub import stand_in_hub
 from lilims.models import store
 from lilims.models.sources.hub import Choice, choose
 from lilims.models.sources.names import HubSource, LocalSource, NamedSource, Source, WebSource, parse
 
 from .conftest import write_model
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 NAMES: dict[str, Source] = {
     "hf:org/name": HubSource("org/name", None, None),
@@ -96,47 +91,6 @@ def test_what_is_not_clear(case: str) -> None:
     assert hint in (caught.value.hint or "")
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The little of the hub's protocol that fetching files takes. Repositories are folders."""
-
-    repositories: dict[str, Path]
-    asked: list[str]
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def _answer(self, *, body: bool) -> None:
-        path = unquote(self.path.partition("?")[0])
-        self.asked.append(f"{self.command} {path}")
-        kind, *parts = path.strip("/").split("/")
-        root = self.repositories.get("/".join(parts[1:3] if kind == "api" else [kind, parts[0]]))
-        if root is None:
-            return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body=body)
-        files = {p.relative_to(root).as_posix(): p for p in sorted(root.rglob("*")) if p.is_file()}
-        if kind == "api":
-            siblings = [{"rfilename": name, "size": p.stat().st_size} for name, p in files.items()]
-            tree = [{"type": "file", "path": n, "size": p.stat().st_size, "oid": "0" * 40} for n, p in files.items()]
-            info: Any = tree if "tree" in parts else {"id": "x", "sha": COMMIT, "siblings": siblings, "tags": []}
-            return self._send(200, json.dumps(info).encode(), {}, body=body)
-        data = files["/".join(parts[3:])].read_bytes()
-        headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
-        return self._send(200, data, headers, body=body)
-
-    def _send(self, status: int, data: bytes, headers: dict[str, str], *, body: bool) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if body:
-            self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     """A hub with a ready model org/tiny and a package org/package; its address and what it was asked for."""
@@ -147,15 +101,8 @@ def hub(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     import shutil
 
     shutil.copytree(test_data("coreml/silero-vad/silero-vad-encoder-v6.0.0.mlpackage"), package)
-    asked: list[str] = []
-    repositories = {"org/tiny": tmp_path / "tiny", "org/package": package.parent}
-    handler = type("Handler", (Hub,), {"repositories": repositories, "asked": asked})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        server.shutdown()
-        thread.join()
+    with stand_in_hub({"org/tiny": tmp_path / "tiny", "org/package": package.parent}) as found:
+        yield found.url, found.asked
 
 
 PROGRAM = """

@@ -26,7 +26,7 @@ from .server import Server, serving
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="wants fork and SIGKILL")
 
 HELPER = """
-import os, signal, sys
+import itertools, os, signal, sys
 from lilims.core.paths import home
 from lilims.core.settings import settings
 from lilims.models.pulling import Wishes, pull
@@ -36,13 +36,13 @@ from lilims.models.download.client import _certificates
 _certificates()
 
 def deadly(name, count, when):
-    function, calls = getattr(os, name), []
+    function, calls = getattr(os, name), itertools.count(1)
     def call(*arguments, **options):
-        calls.append(1)
-        if len(calls) == count and when == "before":
+        number = next(calls)  # threads call at the same time: no two have the same
+        if number == count and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         done = function(*arguments, **options)
-        if len(calls) == count:
+        if number == count:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
     setattr(os, name, call)

@@ -174,6 +174,25 @@ def test_stdin(
     assert "stdin is not UTF-8 (byte 0)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [[], ["tiny"], ["-m", "tiny"]], ids=["alone", "a model", "-m"])
+def test_a_pipe_is_the_prompt_where_none_is_given(
+    arguments: list[str], tiny: Path, lilims: Run, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("Né\n\n".encode())))
+    assert lilims("run", *arguments) == 0
+    assert loaded[0][0].asked[1]["prompt"] == "Né\n"
+
+
+def test_a_prompt_leaves_the_pipe_alone(
+    tiny: Path, lilims: Run, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = io.BytesIO(b"for somebody else")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(pipe))
+    assert lilims("run", "tiny", "Once") == 0
+    assert loaded[0][0].asked[1]["prompt"] == "Once"
+    assert pipe.tell() == 0
+
+
 def test_statistics_go_to_stderr(tiny: Path, lilims: Run, loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
     assert lilims("run", "tiny", "Once", "--stats", "--seed", "9") == 0
     captured = capsys.readouterr()

@@ -56,6 +56,7 @@ def parts_of(backend: Any, path: Path) -> Parts:
         size=size,
         token_to_id=backend.token_to_id,
         id_to_token=backend.id_to_token,
+        to_json=backend.to_str,
     )
 
 

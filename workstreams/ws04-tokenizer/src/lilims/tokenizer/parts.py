@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .sentencepiece_model import SentencePieceModel
 
 __all__ = ["MARKER", "Decoding", "Parts", "Stream", "alternatives", "scalar_values"]
 
@@ -48,6 +51,8 @@ class Parts:
         size: one more than the largest id.
         token_to_id, id_to_token: the vocabulary, added tokens included.
         bos, eos: ids, where the source itself names them.
+        to_json: the whole as tokenizer.json has it, where the `tokenizers` library holds it; for exporters.
+        sentencepiece: the model, where it is one of SentencePiece; for exporters.
     """
 
     encode: Callable[[str, bool, bool], list[int]]
@@ -60,6 +65,8 @@ class Parts:
     id_to_token: Callable[[int], str | None]
     bos: int | None = None
     eos: int | None = None
+    to_json: Callable[[], str] | None = None
+    sentencepiece: SentencePieceModel | None = None
 
 
 def alternatives(texts: Iterable[str]) -> re.Pattern[str] | None:

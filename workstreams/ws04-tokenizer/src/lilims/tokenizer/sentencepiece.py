@@ -57,6 +57,7 @@ def build(path: Path, model: SentencePieceModel, config: TokenizerConfig) -> Par
         id_to_token=lambda i: tokens[i] if 0 <= i < len(tokens) else None,
         bos=model.bos_id if model.bos_id >= 0 else None,
         eos=model.eos_id if model.eos_id >= 0 else None,
+        sentencepiece=model,
     )
 
 

@@ -70,6 +70,16 @@ class Tokenizer:
         return self._parts.size
 
     @property
+    def parts(self) -> Parts:
+        """What the files came down to; for those who write a tokenizer in another form."""
+        return self._parts
+
+    @property
+    def legacy(self) -> bool:
+        """Whether every stretch of text between added tokens has SentencePiece's prefix, not the first alone."""
+        return self._config.flag("legacy", True)
+
+    @property
     def decoding(self) -> Decoding:
         """How ids become text; `StreamDecoder` is the way to use it token by token."""
         return self._parts.decoding

@@ -21,6 +21,7 @@ from lilims.core.paths import models_dir
 __all__ = ["BUILTIN", "INSTALLED", "builtin", "builtin_checkpoint", "builtin_text", "resolve"]
 
 BUILTIN = "stories"
+"""The name of the model that comes with lilims."""
 INSTALLED = "stories-int4"
 
 

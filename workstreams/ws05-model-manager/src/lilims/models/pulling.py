@@ -41,6 +41,8 @@ class Wishes:
         private: addresses of private networks may be asked.
         jobs: files that are fetched at once.
         dry_run: find out what would be done, and do nothing.
+        patience: how long a server is waited for, and how often it is asked again.
+        progress: called with a file's name, its bytes so far, and all of them if they are known.
     """
 
     name: str | None = None

@@ -75,18 +75,22 @@ class Installed:
 
     @property
     def reference(self) -> str:
+        """NAME@VERSION, which names this one alone."""
         return f"{self.name}@{self.version}"
 
     @property
     def last_used(self) -> float | None:
+        """When it was last loaded, in seconds since 1970; None if never."""
         return usage.last_used(self.folder)
 
     @property
     def pinned(self) -> bool:
+        """Whether it is kept when room is made."""
         return _pin_file(self.folder).exists()
 
     @property
     def built_in(self) -> bool:
+        """Whether it is the model that comes with lilims, which needs no store."""
         return self.folder.name == BUILT_IN
 
 

@@ -10,7 +10,7 @@ reasoning of a reasoning model.
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,10 @@ from lilims.core import cli
 from lilims.core.console import bytes_text, console
 from lilims.core.errors import UsageError
 
-from .run_options import LOADING, SAMPLING, check_constraints, constraint_of, logit_bias_of, run_options
+from .run_options import answers, check_options, decoded, generation_options, load_model, run_options
 
 if TYPE_CHECKING:
     from lilims.runtime import Generation, Model, Token
-    from lilims.runtime.generation.loop import Drafter
 
 __all__ = ["command"]
 
@@ -38,9 +37,6 @@ _EPILOG = 'Examples: lilims run "Once upon a time"   ·   lilims run ./tiny "def
     "-f", "--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the prompt from a file."
 )
 @run_options
-@click.option("--isolate", is_flag=True, help="Run the package in a process of its own, whose end is an error.")
-@click.option("--speculate", type=click.IntRange(1, 64), metavar="N", help="Draft up to N tokens from the text itself.")
-@click.option("--draft-model", metavar="MODEL", help="Draft with a smaller model of the same vocabulary.")
 @click.option("--stats", is_flag=True, help="Print token counts, speed and memory to stderr.")
 @click.option(
     "--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write a Chrome trace of every operator."
@@ -48,12 +44,12 @@ _EPILOG = 'Examples: lilims run "Once upon a time"   ·   lilims run ./tiny "def
 def command(words: tuple[str, ...], model: str | None, file: Path | None, stats: bool, **options: Any) -> None:
     """Continue PROMPT with MODEL: a model folder, an installed name or, left out, the built-in story model.
 
-    Models with a chat template answer PROMPT. PROMPT "-" is read from stdin. Text goes to stdout as it is written.
+    Models with a chat template answer PROMPT. PROMPT "-", or none where stdin is no terminal, is read from stdin. Text
+    goes to stdout as it is written.
     """  # fmt: skip
     name, prompt = _model_and_prompt(words, model, file)
-    options["logit_bias"] = logit_bias_of(options["logit_bias"])
-    check_constraints(options)
-    loaded = _load(name, options)
+    check_options(options)
+    loaded = load_model(name, options)
     with nullcontext() if options["trace"] is None else loaded.trace(options["trace"]):
         generation = _generate(loaded, prompt, options)
         if console.json:
@@ -78,64 +74,17 @@ def _show(generation: Generation, prompt: str) -> None:
             console.data(token.text, end="")
 
 
-def _load(name: str | None, options: dict[str, Any]) -> Model:
-    from lilims.runtime import load
-
-    from ..names import resolve
-
-    chosen = {field: options[field] for field, *_ in LOADING.values() if options[field] is not None}
-    return load(resolve(name), isolate=options["isolate"], **chosen)
-
-
 def _generate(model: Model, prompt: str, options: dict[str, Any]) -> Generation:
     messages: list[dict[str, Any]] = [{"role": "user", "content": prompt}]
     if options["system"] is not None:
         messages.insert(0, {"role": "system", "content": options["system"]})
-    chats = model.chats and not options["raw"]
-    for option in ("system", "think"):
-        if options[option] is not None and not chats:
-            raise UsageError(f"--{option} is for models with a chat template", hint="leave it out, or leave --raw out")
-    return model.generate(
-        messages if chats else prompt,
-        session=model.session(options["context_policy"]),
-        max_tokens=options["max_tokens"],
-        stop=options["stop"],
-        ignore_eos=options["ignore_eos"],
-        think=options["think"],
-        constraint=constraint_of(model, options),
-        drafter=_drafter(model, options["speculate"], options["draft_model"]),
-        logit_bias=options["logit_bias"],
-        **{field: options[field] for field, *_ in SAMPLING.values()},
-    )
-
-
-def _drafter(model: Model, most: int | None, draft: str | None) -> Drafter | None:
-    """Speculative decoding, if it was asked for: from the text itself, or from a smaller model.
-
-    Raises:
-        UsageError: the smaller model has another vocabulary.
-    """
-    if most is None and draft is None:
-        return None
-    from lilims.runtime import load
-    from lilims.runtime.speculative import ModelDraft, Speculator
-
-    from ..names import resolve
-
-    most = most or max(model.shape.functions.get("score", 1) - 1, 1)
-    if draft is None:
-        return Speculator(most=most)
-    smaller = load(resolve(draft))
-    if smaller.vocab_size != model.vocab_size:
-        raise UsageError(
-            f"the draft model has {smaller.vocab_size} tokens, the model {model.vocab_size}",
-            hint="a draft model shares its model's vocabulary, such as a smaller one of the same family",
-        )
-    return Speculator(ModelDraft(smaller.session()), most=most)
+    chats = answers(model, options)
+    session = model.session(options["context_policy"])
+    return model.generate(messages if chats else prompt, session=session, **generation_options(model, options))
 
 
 def _model_and_prompt(words: tuple[str, ...], model: str | None, file: Path | None) -> tuple[str | None, str]:
-    """One word is the prompt; two are model and prompt. With a file it is the model alone.
+    """One word is the prompt; two are model and prompt. With a file it is the model alone, and so it is with a pipe.
 
     Raises:
         UsageError: anything else, or a model where the prompt should be.
@@ -144,25 +93,33 @@ def _model_and_prompt(words: tuple[str, ...], model: str | None, file: Path | No
 
     usage = 'lilims run [MODEL] "PROMPT"'
     if file is not None:
-        words = (*words, _decoded(file.read_bytes(), str(file)))
+        words = (*words, decoded(file.read_bytes(), str(file)))
     if len(words) > 2 or (len(words) == 2 and model is not None):
         extra = "the model is named twice" if len(words) == 2 else f"{len(words)} words where one or two are taken"
         raise UsageError(extra, hint=f"put the prompt in quotes: {usage}")
-    if not words:
-        raise UsageError("there is no prompt", hint=usage)
-    prompt = _decoded(sys.stdin.buffer.read(), "stdin") if words[-1] == "-" and file is None else words[-1]
-    if len(words) == 2:
-        return words[0], prompt
-    if model is None and file is None and (is_installed(words[0]) or is_model(Path(words[0]))):
-        raise UsageError(f"{words[0]!r} is a model; there is no prompt", hint=f'lilims run {words[0]} "PROMPT"')
-    return model, prompt
+    alone = len(words) == 1 and model is None and file is None and (is_installed(words[0]) or is_model(Path(words[0])))
+    if not words or alone:
+        words = (
+            *words,
+            _piped(f"{words[0]!r} is a model; there is no prompt" if words else "there is no prompt", usage),
+        )
+    prompt = decoded(sys.stdin.buffer.read(), "stdin") if words[-1] == "-" and file is None else words[-1]
+    return (words[0], prompt) if len(words) == 2 else (model, prompt)
 
 
-def _decoded(content: bytes, name: str) -> str:
-    try:
-        return content.decode("utf-8").removesuffix("\n")
-    except UnicodeDecodeError as exc:
-        raise UsageError(f"{name} is not UTF-8 (byte {exc.start})", hint="convert it to UTF-8") from exc
+def _piped(otherwise: str, usage: str) -> str:
+    """What another program writes into this one.
+
+    Raises:
+        UsageError: there is none, or nothing comes.
+    """
+    text = ""
+    if sys.stdin is not None and not sys.stdin.isatty():
+        with suppress(OSError):  # closed
+            text = decoded(sys.stdin.buffer.read(), "stdin")
+    if not text:
+        raise UsageError(otherwise, hint=usage)
+    return text
 
 
 def _as_json(model: Model, prompt: str, generation: Generation, logprobs: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The options of `lilims run`, and what they mean to the runtime.
+"""The options of `lilims run` and `lilims chat`, and what they mean to the runtime.
 
 Knows click and the runtime's arguments. Must not know what is printed.
 """
@@ -15,9 +15,20 @@ from lilims.core.errors import UsageError
 
 if TYPE_CHECKING:
     from lilims.runtime import Model
+    from lilims.runtime.generation.loop import Drafter
     from lilims.runtime.sampling import Constraint
 
-__all__ = ["LOADING", "SAMPLING", "check_constraints", "constraint_of", "logit_bias_of", "run_options"]
+__all__ = [
+    "SAMPLING",
+    "answers",
+    "check_options",
+    "constraint_of",
+    "decoded",
+    "drafter_of",
+    "generation_options",
+    "load_model",
+    "run_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,6 +88,15 @@ CONSTRAINTS: list[Callable[[F], F]] = [
 ]
 """What the text must be."""
 
+RUNNING: list[Callable[[F], F]] = [
+    click.option("--isolate", is_flag=True, help="Run the package in a process of its own, whose end is an error."),
+    click.option(
+        "--speculate", type=click.IntRange(1, 64), metavar="N", help="Draft up to N tokens from the text itself."
+    ),
+    click.option("--draft-model", metavar="MODEL", help="Draft with a smaller model of the same vocabulary."),
+]
+"""How it is run."""
+
 
 def _options(table: dict[str, tuple[str, Any, str]]) -> list[Callable[[F], F]]:
     """Options of a table, all None where they are not given."""
@@ -85,17 +105,99 @@ def _options(table: dict[str, tuple[str, Any, str]]) -> list[Callable[[F], F]]:
 
 def run_options(function: F) -> F:
     """Gives a command all options of this file."""
-    for option in reversed([*TEXT, *_options(SAMPLING), *CONSTRAINTS, *_options(LOADING)]):
+    for option in reversed([*TEXT, *_options(SAMPLING), *CONSTRAINTS, *_options(LOADING), *RUNNING]):
         function = option(function)
     return function
 
 
-def logit_bias_of(pairs: tuple[str, ...]) -> dict[int, float] | None:
-    """`ID=X` pairs as a table, None if there are none.
+def check_options(options: Mapping[str, Any]) -> None:
+    """Refuses what can be refused before a model is loaded.
 
     Raises:
-        UsageError: one is not a token's id and a number.
+        UsageError: two constraints at once, or a logit bias that is none.
     """
+    _logit_bias(options["logit_bias"])
+    if sum(options[name] is not None for name in _EXCLUSIVE) > 1:
+        raise UsageError("--json-schema, --regex and --grammar exclude each other")
+
+
+def load_model(name: str | None, options: Mapping[str, Any]) -> Model:
+    """The model of that name, loaded as the options say; None is the built-in one."""
+    from lilims.runtime import load
+
+    from ..names import resolve
+
+    chosen = {field: options[field] for field, *_ in LOADING.values() if options[field] is not None}
+    return load(resolve(name), isolate=options["isolate"], **chosen)
+
+
+def answers(model: Model, options: Mapping[str, Any]) -> bool:
+    """Whether the model answers messages: it has a chat template, and --raw does not leave it out.
+
+    Raises:
+        UsageError: it does not, and an option asks for what only a chat template can do.
+    """
+    chats = model.chats and not options["raw"]
+    for option in ("system", "think"):
+        if options[option] is not None and not chats:
+            raise UsageError(f"--{option} is for models with a chat template", hint="leave it out, or leave --raw out")
+    return chats
+
+
+def generation_options(model: Model, options: Mapping[str, Any], drafter: Drafter | None = None) -> dict[str, Any]:
+    """Arguments of `Model.generate` for one generation. A constraint is made anew for each; a drafter may be kept."""
+    return {
+        "max_tokens": options["max_tokens"],
+        "stop": options["stop"],
+        "ignore_eos": options["ignore_eos"],
+        "think": options["think"],
+        "constraint": constraint_of(model, options),
+        "drafter": drafter or drafter_of(model, options),
+        "logit_bias": _logit_bias(options["logit_bias"]),
+        **{field: options[field] for field, *_ in SAMPLING.values()},
+    }
+
+
+def drafter_of(model: Model, options: Mapping[str, Any]) -> Drafter | None:
+    """Speculative decoding, if it was asked for: from the text itself, or from a smaller model.
+
+    Raises:
+        UsageError: the smaller model has another vocabulary.
+    """
+    most, draft = options["speculate"], options["draft_model"]
+    if most is None and draft is None:
+        return None
+    from lilims.runtime import load
+    from lilims.runtime.speculative import ModelDraft, Speculator
+
+    from ..names import resolve
+
+    most = most or max(model.shape.functions.get("score", 1) - 1, 1)
+    if draft is None:
+        return Speculator(most=most)
+    smaller = load(resolve(draft))
+    if smaller.vocab_size != model.vocab_size:
+        raise UsageError(
+            f"the draft model has {smaller.vocab_size} tokens, the model {model.vocab_size}",
+            hint="a draft model shares its model's vocabulary, such as a smaller one of the same family",
+        )
+    return Speculator(ModelDraft(smaller.session()), most=most)
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Bytes of a prompt as text, without the newline that ends it.
+
+    Raises:
+        UsageError: they are not UTF-8.
+    """
+    try:
+        return content.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{name} is not UTF-8 (byte {exc.start})", hint="convert it to UTF-8") from exc
+
+
+def _logit_bias(pairs: tuple[str, ...]) -> dict[int, float] | None:
+    """`ID=X` pairs as a table, None if there are none."""
     table = {}
     for pair in pairs:
         token, _, value = pair.partition("=")
@@ -104,16 +206,6 @@ def logit_bias_of(pairs: tuple[str, ...]) -> dict[int, float] | None:
         except ValueError as exc:
             raise UsageError(f"--logit-bias {pair!r} is not ID=X", hint="such as --logit-bias 50256=-100") from exc
     return table or None
-
-
-def check_constraints(options: Mapping[str, Any]) -> None:
-    """Refuses two constraints at once, before a model is loaded.
-
-    Raises:
-        UsageError: two were asked for.
-    """
-    if sum(options[name] is not None for name in _EXCLUSIVE) > 1:
-        raise UsageError("--json-schema, --regex and --grammar exclude each other")
 
 
 def constraint_of(model: Model, options: Mapping[str, Any]) -> Constraint | None:
