@@ -1,0 +1,122 @@
+"""Errors as OpenAI's API writes them: `{"error": {"message", "type", "param", "code"}}` and a status.
+
+Knows which error has which status. Must not know where errors come from.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from lilims.core.errors import (
+    ContextOverflowError,
+    LilimsError,
+    ModelNotFoundError,
+    OutOfMemoryError,
+    TokenizerError,
+    UnsupportedError,
+    UsageError,
+)
+from lilims.runtime.errors import ConstraintError
+
+from ..engine.errors import QueueFullError, StalledError, StoppedError
+
+__all__ = ["ApiError", "api_error", "error_response"]
+
+_KINDS: list[tuple[type[LilimsError], int, str | None]] = [
+    (ContextOverflowError, 400, "context_length_exceeded"),
+    (ModelNotFoundError, 404, "model_not_found"),
+    (ConstraintError, 400, "invalid_constraint"),
+    (TokenizerError, 400, "invalid_messages"),
+    (UsageError, 400, "invalid_value"),
+    (UnsupportedError, 400, "unsupported"),
+    (QueueFullError, 503, "server_overloaded"),
+    (StoppedError, 503, "server_stopping"),
+    (OutOfMemoryError, 503, "out_of_memory"),
+    (StalledError, 408, "stalled"),
+]
+"""Error, status, code; the first that fits. Whatever else lilims raises is the server's: 500."""
+_PARAMS = {"context_length_exceeded": "messages", "model_not_found": "model", "invalid_constraint": "response_format"}
+_TYPES = {401: "authentication_error", 403: "permission_error", 408: "timeout_error", 503: "service_unavailable_error"}
+
+
+class ApiError(Exception):
+    """An answer that is an error.
+
+    Args:
+        status: of HTTP.
+        message: what is wrong.
+        code: a word that programs can tell it by.
+        param: the field that it is wrong in.
+        hint: what to do next; stands behind the message.
+        retry_after: seconds.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        *,
+        param: str | None = None,
+        hint: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = f"{message} ({hint})" if hint else message
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+
+    @property
+    def type(self) -> str:
+        """OpenAI's word for the kind of error."""
+        return _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The body of the answer."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def api_error(error: BaseException) -> ApiError:
+    """The answer that an error becomes. Of errors that nobody foresaw only the kind is told."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, ValidationError):
+        return _invalid(error)
+    for kind, status, code in _KINDS:
+        if isinstance(error, kind):
+            wait = error.retry_after if isinstance(error, QueueFullError) else None
+            hint = None if error.hint == UsageError.next_step else error.hint  # that one is for a command line
+            return ApiError(status, error.message, code, param=_PARAMS.get(code or ""), hint=hint, retry_after=wait)
+    if isinstance(error, LilimsError):
+        return ApiError(500, error.message, type(error).__name__)
+    return ApiError(500, f"unexpected {type(error).__name__}", "internal_error")
+
+
+def error_response(error: ApiError) -> Response:
+    """The error as a response."""
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    body = json.dumps(error.as_dict()).encode()
+    return Response(body, error.status, headers, media_type="application/json")
+
+
+def _invalid(error: ValidationError) -> ApiError:
+    """The first thing that is wrong with a request, as `field.0.name: what`."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = [str(part) for part in first["loc"] if not _is_tag(part)]
+    param = ".".join(place) or None
+    message = first["msg"].removeprefix("Value error, ")
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+    return ApiError(400, f"{param}: {message}" if param else message, code, param=param)
+
+
+def _is_tag(part: str | int) -> bool:
+    """Whether a part of a place is pydantic's name for one of several types, and no field."""
+    return isinstance(part, str) and not part.replace("_", "").isalnum()

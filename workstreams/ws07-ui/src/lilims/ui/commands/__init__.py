@@ -1,0 +1,1 @@
+"""Commands of chat and server."""

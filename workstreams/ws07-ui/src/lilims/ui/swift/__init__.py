@@ -1,0 +1,47 @@
+"""A model as a Swift package and an app: `lilims export MODEL --to swift`.
+
+Knows what the sources in `starter/` need to be told of a model. Must not know how a model runs here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .prompts import ChatPieces, chat_pieces
+    from .record import STARTER, starter_record
+    from .tables import tables_of
+    from .writing import Export, SwiftApp, export_swift
+
+__all__ = [
+    "STARTER",
+    "ChatPieces",
+    "Export",
+    "SwiftApp",
+    "chat_pieces",
+    "export_swift",
+    "starter_record",
+    "tables_of",
+]
+
+_HOMES = {
+    "STARTER": "record",
+    "ChatPieces": "prompts",
+    "Export": "writing",
+    "SwiftApp": "writing",
+    "chat_pieces": "prompts",
+    "export_swift": "writing",
+    "starter_record": "record",
+    "tables_of": "tables",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

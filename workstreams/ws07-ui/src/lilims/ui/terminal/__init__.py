@@ -1,0 +1,1 @@
+"""`lilims chat`: a conversation in a terminal, or through a pipe."""
