@@ -1,0 +1,1 @@
+"""`lilims bench` and its subcommands."""
