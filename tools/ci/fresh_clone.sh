@@ -31,14 +31,13 @@ rm "$work/changes" "$work/new"
 python=$("${PYTHON:-python3.11}" -c 'import os, sys; print(os.path.realpath(sys.executable))')
 "$python" -m venv "$work/venv"
 
+# What macOS has as bash (3.2) and env do not know: `env -0`, and an empty list under `set -u`.
 kept=()
-while IFS= read -r -d '' entry; do
-    case "${entry%%=*}" in
-        PIP_* | UV_* | LILIMS_TEST_DATA | LILIMS_REQUIRE_TEST_DATA | TERM | LANG | LC_ALL) kept+=("$entry") ;;
-        SSL_CERT_FILE | SSL_CERT_DIR | REQUESTS_CA_BUNDLE | CURL_CA_BUNDLE) kept+=("$entry") ;;
-        [Hh][Tt][Tt][Pp]_[Pp]* | [Hh][Tt][Tt][Pp][Ss]_[Pp]* | [Nn][Oo]_[Pp]*) kept+=("$entry") ;;
-    esac
-done < <(env -0)
+for name in "${!PIP_@}" "${!UV_@}" "${!NPM_CONFIG_@}" "${!npm_config_@}" LILIMS_TEST_DATA LILIMS_REQUIRE_TEST_DATA TERM LANG LC_ALL \
+    SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS \
+    http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY; do
+    [ -z "${!name+set}" ] || kept+=("$name=${!name}")
+done
 
 cd "$work/lilims"
-env -i "${kept[@]}" HOME="$work/home" TMPDIR="$work/tmp" PATH="$work/venv/bin:$PATH" "$@"
+env -i ${kept[@]+"${kept[@]}"} HOME="$work/home" TMPDIR="$work/tmp" PATH="$work/venv/bin:$PATH" "$@"

@@ -1,0 +1,1 @@
+"""The subcommands of `lilims ci`, and the group that finds them."""
