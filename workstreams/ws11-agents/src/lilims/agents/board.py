@@ -48,6 +48,7 @@ class Board:
     now: float
 
     def live(self, claim: Claim) -> bool:
+        """Whether a claim still holds, by the remote's clock and the protocol's grace."""
         return claim.live(self.now, self.protocol.grace_s)
 
     def holder(self, task: str) -> Claim | None:
@@ -60,6 +61,7 @@ class Board:
         return [other for other in task.depends_on if other not in self.catalogue.done]
 
     def state(self, task: Task) -> State:
+        """Where a task stands: done, claimed, blocked by others, or ready."""
         if task.id in self.catalogue.done:
             return "done"
         if self.holder(task.id):
@@ -92,10 +94,12 @@ class Workplace:
     _claims: dict[str, Claim] = field(default_factory=dict, repr=False)
 
     def now(self) -> float:
+        """Seconds since 1970 by the remote's clock."""
         return time.time() + self.skew
 
     @property
     def main_ref(self) -> str:
+        """The full name of the branch that work is merged into."""
         return f"refs/heads/{self.branch}"
 
     def board(self) -> Board:

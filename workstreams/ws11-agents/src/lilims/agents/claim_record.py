@@ -43,6 +43,7 @@ class Claim:
 
     @property
     def readable(self) -> bool:
+        """Whether the claim's record could be read; if not, the ref alone says that somebody holds the task."""
         return bool(self.nonce)
 
     @property
@@ -55,6 +56,7 @@ class Claim:
         return now <= self.expires_at + grace
 
     def overlaps(self, touches: tuple[str, ...]) -> bool:
+        """Whether some file may be touched by both."""
         return any(globs.overlap(a, b) for a in self.touches for b in touches)
 
     def as_dict(self) -> dict[str, object]:

@@ -129,6 +129,11 @@ class Git:
         return text if done.returncode == 0 and is_object_id(text) else None
 
     def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether one commit is the other, or comes before it.
+
+        Raises:
+            GitError: git knows one of them not.
+        """
         done = self.run("merge-base", "--is-ancestor", older, newer)
         if done.returncode not in (0, 1):
             raise GitError(f"git merge-base: {last_line(done.stderr)}", where=self.root)

@@ -64,6 +64,7 @@ class Completion(_Record):
     evidence: Evidence
 
     def encode(self) -> bytes:
+        """The bytes of the record, as it is committed."""
         return (json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
 
 

@@ -5,9 +5,7 @@ Knows which module holds which subcommand. Must not import one before it is aske
 
 from __future__ import annotations
 
-from importlib import import_module
-
-import click
+from lilims.core import cli
 
 __all__ = ["command"]
 
@@ -32,19 +30,6 @@ _EPILOG = (
 )
 
 
-class _Subcommands(click.Group):
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        return sorted(_HOMES)
-
-    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _HOMES:
-            return None
-        module = import_module(f".{_HOMES[name]}", __package__)
-        found = getattr(module, name.replace("-", "_") + "_command")
-        assert isinstance(found, click.Command)
-        return found
-
-
-@click.group("tasks", cls=_Subcommands, epilog=_EPILOG)
+@cli.group("tasks", __package__, _HOMES, epilog=_EPILOG)
 def command() -> None:
     """Task specs in specs/, claimed through refs of a git remote: list, claim, verify, complete."""
