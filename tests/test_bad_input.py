@@ -7,6 +7,7 @@ holds the table against the cases.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -63,6 +64,15 @@ def run(damage: Damage, says: str, *options: str, model: str = "{}") -> Case:
 
 def evaluate(damage: Damage, says: str, text: str = "text.txt", *options: str, code: int = 1) -> Case:
     return Case(damage, says, ("eval", "{}", "--text", text, *options), code)
+
+
+def bench(damage: Damage, says: str, *options: str, group: str = "", code: int = 1) -> Case:
+    model = () if group == "gate" else ("{}",)
+    return Case(damage, says, ("bench", *([group] if group else []), *model, *options), code)
+
+
+def export(damage: Damage, says: str, *options: str, output: str = "out", code: int = 1) -> Case:
+    return Case(damage, says, ("export", "{}", "--to", "swift", "-o", output, *options), code)
 
 
 c, p = checkpoints, packages
@@ -224,6 +234,37 @@ RUN: dict[str, Case] = {
                                                    ("inspect", "{}/model.mlpackage")),
 }  # fmt: skip
 
+WORDS = '{"version": "1.0", "added_tokens": [], "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}'
+PARTS = [
+    {"package": f"{name}.mlpackage", "first_layer": 0, "layers": 2, "functions": [name]}
+    for name in ("decode", "prefill")
+]
+EXPORT: dict[str, Case] = {
+    "export without a tokenizer": export(p.recorded(c.without("tokenizer.model")),
+                                         "…: the model has no tokenizer, and the app speaks text"),
+    "export of another tokenizer": export(p.recorded(c.text("tokenizer.json", WORDS)),
+                                          "…: the Swift tokenizer cannot follow this one: …"),
+    "export of damaged weights": export(p.flip(WEIGHTS), "…: is not what the manifest records"),
+    "export of functions in packages of their own": export(
+        p.manifest(parts=PARTS, package="decode.mlpackage"),
+        "…: its functions lie in packages of their own, and Core ML cannot share a state …"),
+    "export into a folder": export(nothing, "…: exists already", output="../other"),
+    "export over the model": export(nothing, "…: is the model's folder", output="{}", code=2),
+    "export under a name": export(nothing, "… is no app name", "--app-name", "$(HOME)", code=2),
+    "export under an identifier": export(nothing, "… is no bundle identifier", "--bundle-id", "lilims", code=2),
+}  # fmt: skip
+MEASURE: dict[str, Case] = {
+    "depth outside": bench(nothing, "… tokens of depth and … behind them, the context holds …", "-p", "100000"),
+    "compute units": bench(nothing, "compute units are Core ML's, and the portable executor runs here",
+                           "--compute-units", "CPU_ONLY"),
+    "peer missing": bench(nothing, "mlx-lm is not installed: …", "--peer", "mlx-lm={}", group="compare"),
+    "another machine": bench(p.histories, "the baseline has no run of … with this work on such a machine",
+                             "--baseline", "{}/there.jsonl", "--candidate", "{}/here.jsonl", group="gate", code=2),
+    "history cut off": bench(p.histories, "…: line … is no report of lilims bench",
+                             "--baseline", "{}/cut.jsonl", group="gate"),
+    "unknown device": bench(nothing, "no figures of a device …", "--device", "zx81", group="estimate", code=2),
+}  # fmt: skip
+
 
 @pytest.fixture(autouse=True)
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -295,6 +336,39 @@ def test_run_eval_inspect(name: str, model: Path, tmp_path: Path, capsys: pytest
     check(case, folder, capsys)
 
 
+@pytest.mark.parametrize("name", EXPORT)
+def test_export(name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = EXPORT[name]
+    folder = Path(shutil.copytree(model, tmp_path / "tiny"))
+    case.damage(folder)
+    check(case, folder, capsys)
+
+
+@pytest.mark.parametrize("name", MEASURE)
+def test_bench(name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = MEASURE[name]
+    folder = Path(shutil.copytree(model, tmp_path / "tiny"))
+    case.damage(folder)
+    check(case, folder, capsys)
+
+
+KILLED = "…: the process that measures ended with signal …"
+
+
+def test_bench_of_a_killed_process(
+    model: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What measures is a process of its own; this one is ended by the system as it starts."""
+    path = tmp_path_factory.mktemp("killed")  # beside what is looked at: Python keeps its bytecode there
+    (path / "sitecustomize.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setenv("PYTHONPATH", str(path), prepend=os.pathsep)
+    check(bench(nothing, KILLED, "-r", "1"), Path(shutil.copytree(model, tmp_path / "tiny")), capsys)
+
+
 def test_the_good_ones_pass(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The folders that the cases damage are good: each case fails because of its damage."""
     source = checkpoints.write(tmp_path / "source")
@@ -353,8 +427,8 @@ def rows() -> list[list[str]]:
 
 
 def test_every_message_of_the_page_is_a_case_and_every_case_is_on_the_page() -> None:
-    cases = {case.says for case in (*CONVERT.values(), *RUN.values())}
+    cases = {case.says for case in (*CONVERT.values(), *RUN.values(), *MEASURE.values(), *EXPORT.values())}
     messages = [row[0].strip("`") for row in rows()]
     assert [m for m in messages if messages.count(m) > 1] == []
-    assert set(messages) == {*cases, *test_disk_full.SAYS}
+    assert set(messages) == {*cases, KILLED, *test_disk_full.SAYS}
     assert all(len(row) == 3 and all(row) for row in rows())

@@ -129,6 +129,16 @@ def test_a_leftover_folder_is_no_workstream(tree: Path) -> None:
     assert findings(tree) == []
 
 
+def test_each_distribution_carries_the_licence(tree: Path) -> None:
+    for folder in ("", *MEMBERS):
+        (tree / folder / "LICENSE").write_text("Terms.\n", "utf-8")
+    assert findings(tree) == []
+    (tree / WORDS / "LICENSE").write_text("Other terms.\n", "utf-8")
+    (tree / TEXT / "LICENSE").unlink()
+    lines = findings(tree)
+    assert len(lines) == 2 and all("has not the root's LICENSE" in line for line in lines)
+
+
 def test_the_namespace_has_no_init(tree: Path) -> None:
     (tree / "shared/src/lilims/__init__.py").write_text("", "utf-8")
     assert findings(tree) == [
@@ -305,6 +315,17 @@ def test_a_new_workstream_is_in_order(tree: Path) -> None:
     repository = check_layout.Repository(tree)
     assert repository.arrows()["lilims-bench"] == {"lilims-core", "lilims-text"}
     assert check_layout.drawn_arrows(tree / "README.md")[("bench", "text")]
+
+
+def test_a_new_workstream_is_in_the_umbrella(tree: Path) -> None:
+    umbrella = '[project]\nversion = "0.3.0"\ndependencies = [\n    "lilims-core==0.3.0",\n]\n\n[project.optional]\n'
+    (tree / "pyproject.toml").write_text(umbrella + (tree / "pyproject.toml").read_text("utf-8"), "utf-8")
+    (tree / "LICENSE").write_text("Terms.\n", "utf-8")
+    folder = new_workstream.create(tree, 3, "bench", ["core"], "Measures.")
+    root = check_layout.read_toml(tree / "pyproject.toml")
+    assert root["project"]["dependencies"] == ["lilims-core==0.3.0", "lilims-bench==0.3.0"]
+    assert check_layout.read_toml(folder / "pyproject.toml")["project"]["version"] == "0.3.0"
+    assert (folder / "LICENSE").read_text("utf-8") == "Terms.\n"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Checks that the repository is laid out as it says: `python tools/check_layout.py [ROOT]`.
 
-    parts    every member has pyproject.toml, README.md, tests, py.typed, and no src/lilims/__init__.py
+    parts    every member has pyproject.toml, README.md, LICENSE, tests, py.typed, and no src/lilims/__init__.py
     arrows   dependencies between members are acyclic and are the arrows of the diagram in README.md
     imports  what a member imports is what its pyproject.toml declares; its entry points exist
     lists    uv sources, hatch.toml, mypy_path and each workstream's members name what they have to name
@@ -30,6 +30,9 @@ SKIPPED_FOLDERS = {"__pycache__", "build", "dist", "node_modules", "venv"}  # an
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "google": "protobuf",
+    "llama_cpp": "llama-cpp-python",
+    "markdown_it": "markdown-it-py",
+    "profanity_check": "alt-profanity-check",
     "yaml": "pyyaml",
 }  # import names that are not the distribution's name
 
@@ -118,6 +121,10 @@ def walk(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def text_of(path: Path) -> str:
+    return path.read_text("utf-8") if path.is_file() else ""
+
+
 def line_of(path: Path, text: str) -> int:
     """The first line of a file that holds `text`; 1 if none does."""
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
@@ -139,11 +146,14 @@ def closure(arrows: dict[str, set[str]], start: str) -> set[str]:
 
 
 def check_parts(repo: Repository) -> Iterator[Finding]:
+    licence = text_of(repo.root / "LICENSE")
     for folder in repo.folders:
         path = repo.root / folder
         for part in ("pyproject.toml", "README.md"):
             if not (path / part).is_file():
                 yield Finding(folder, 1, "parts", f"has no {part}")
+        if licence and text_of(path / "LICENSE") != licence:
+            yield Finding(folder, 1, "parts", "has not the root's LICENSE: each distribution carries its own copy")
         if not any(path.glob("tests/**/test_*.py")):
             yield Finding(folder, 1, "parts", "has no tests/test_*.py")
         if (path / "src/lilims/__init__.py").exists():
@@ -305,7 +315,8 @@ def named_paths(line: str, root: Path, folder: Path) -> Iterator[str]:
             yield resolve(target.split("#")[0], root, folder)
     for word in re.findall(r"(?<![\w./:<-])\.?\w[\w.*-]*(?:/[\w.*-]+)+/?(?![\w<{…/])", line):
         first = word.split("/")[0]
-        if (root / first).is_dir() or (folder / first).is_dir():
+        made = first in SKIPPED_FOLDERS  # what a program writes there, a document may name
+        if not made and ((root / first).is_dir() or (folder / first).is_dir()):
             yield word.rstrip("/.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import posixpath
 import re
+import shutil
 from pathlib import Path
 
 import check_layout as layout
@@ -20,7 +21,7 @@ build-backend = "hatchling.build"
 
 [project]
 name = "lilims-{name}"
-version = "0.1.0"
+version = "{version}"
 description = "{about}"
 readme = "README.md"
 license = "Apache-2.0"
@@ -93,6 +94,7 @@ def create(root: Path, number: int, name: str, needs: list[str], about: str) -> 
         "name": name,
         "package": name,
         "about": about,
+        "version": layout.get(repo.settings, "project.version", "0.1.0"),
         "folder": folder,
         "dependencies": ", ".join(f'"{n}"' for n in names),
         "members": ", ".join(f'"{m}"' for m in members),
@@ -109,7 +111,12 @@ def create(root: Path, number: int, name: str, needs: list[str], about: str) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(template.format(**values), "utf-8")
 
+    if (root / "LICENSE").is_file():
+        shutil.copy(root / "LICENSE", root / folder / "LICENSE")
     enter(root, folder, name, names)
+    if layout.get(repo.settings, "project.dependencies", []):  # the umbrella brings every package
+        pin = f'    "lilims-{name}=={values["version"]}",'
+        insert_after_last(root / "pyproject.toml", '    "lilims-', pin, "dependencies = [")
     return root / folder
 
 

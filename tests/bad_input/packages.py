@@ -86,3 +86,16 @@ def leads_out(folder: Path) -> None:
     raw = json.loads(path.read_text())
     raw["itemInfoEntries"][raw["rootModelIdentifier"]]["path"] = "../../../manifest.json"
     path.write_text(json.dumps(raw))
+
+
+def histories(folder: Path) -> None:
+    """Two histories of `lilims bench`, of this machine and another, and one whose line was cut off."""
+
+    def report(processor: str) -> str:
+        model = {"name": "tiny", "scheme": "int8", "executor": "portable", "compute_units": None}
+        machine = {"processor": processor, "cores": 2}
+        return json.dumps({"kind": "bench", "workload": {"prompt": 8}, "machine": machine, "models": [model]}) + "\n"
+
+    for name in ("here", "there"):
+        (folder / f"{name}.jsonl").write_text(report(name))
+    (folder / "cut.jsonl").write_text(report("here")[:-10])
