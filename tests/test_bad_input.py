@@ -264,6 +264,7 @@ MEASURE: dict[str, Case] = {
                              "--baseline", "{}/cut.jsonl", group="gate"),
     "unknown device": bench(nothing, "no figures of a device …", "--device", "zx81", group="estimate", code=2),
 }  # fmt: skip
+OF_A_MODEL = RUN | EXPORT | MEASURE  # of stories260K in int8
 
 
 @pytest.fixture(autouse=True)
@@ -328,25 +329,9 @@ def test_convert(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     check(case, source, capsys)
 
 
-@pytest.mark.parametrize("name", RUN)
-def test_run_eval_inspect(name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    case = RUN[name]
-    folder = Path(shutil.copytree(model, tmp_path / "tiny"))
-    case.damage(folder)
-    check(case, folder, capsys)
-
-
-@pytest.mark.parametrize("name", EXPORT)
-def test_export(name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    case = EXPORT[name]
-    folder = Path(shutil.copytree(model, tmp_path / "tiny"))
-    case.damage(folder)
-    check(case, folder, capsys)
-
-
-@pytest.mark.parametrize("name", MEASURE)
-def test_bench(name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    case = MEASURE[name]
+@pytest.mark.parametrize("name", OF_A_MODEL)
+def test_of_a_model(name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = OF_A_MODEL[name]
     folder = Path(shutil.copytree(model, tmp_path / "tiny"))
     case.damage(folder)
     check(case, folder, capsys)
@@ -427,7 +412,7 @@ def rows() -> list[list[str]]:
 
 
 def test_every_message_of_the_page_is_a_case_and_every_case_is_on_the_page() -> None:
-    cases = {case.says for case in (*CONVERT.values(), *RUN.values(), *MEASURE.values(), *EXPORT.values())}
+    cases = {case.says for case in (*CONVERT.values(), *OF_A_MODEL.values())}
     messages = [row[0].strip("`") for row in rows()]
     assert [m for m in messages if messages.count(m) > 1] == []
     assert set(messages) == {*cases, KILLED, *test_disk_full.SAYS}

@@ -7,7 +7,8 @@
 #   tools/ci/fresh_clone.sh COMMAND …       any command; it starts in the clone
 #
 # The clone is of HEAD and of what is changed or new on top of it; files that git ignores stay behind. PYTHON names the
-# Python to use (default: python3.11). Variables of package indexes, certificates, proxies and lilims' tests pass through.
+# Python to use (default: python3.11). Variables of package indexes, certificates, proxies and lilims' tests pass through;
+# so does CI, under which Hypothesis draws the same examples each time.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
@@ -33,7 +34,7 @@ python=$("${PYTHON:-python3.11}" -c 'import os, sys; print(os.path.realpath(sys.
 
 # What macOS has as bash (3.2) and env do not know: `env -0`, and an empty list under `set -u`.
 kept=()
-for name in "${!PIP_@}" "${!UV_@}" "${!NPM_CONFIG_@}" "${!npm_config_@}" LILIMS_TEST_DATA LILIMS_REQUIRE_TEST_DATA TERM LANG LC_ALL \
+for name in "${!PIP_@}" "${!UV_@}" "${!NPM_CONFIG_@}" "${!npm_config_@}" LILIMS_TEST_DATA LILIMS_REQUIRE_TEST_DATA CI TERM LANG LC_ALL \
     SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS \
     http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY; do
     [ -z "${!name+set}" ] || kept+=("$name=${!name}")

@@ -29,21 +29,10 @@ final class ExportedTests: XCTestCase {
     }
 
     private struct Other: Decodable {
-        struct Text: Decodable {
-            var text: String
-            var ids: [Int]
-            var decoded: String
-        }
-
-        struct Prompt: Decodable {
-            var pieces: [PromptPiece]
-            var ids: [Int]
-        }
-
         var name: String
         var file: TokenizerFile
-        var texts: [Text]
-        var prompts: [Prompt]
+        var texts: [TokenizedText]
+        var prompts: [TokenizedPrompt]
     }
 
     func testOtherTokenizers() throws {

@@ -5,27 +5,16 @@ import XCTest
 /// Text to ids and back, against lilims.tokenizer; stop strings, sentences, conversations.
 final class TextTests: XCTestCase {
     private struct Vector: Decodable {
-        struct Text: Decodable {
-            var text: String
-            var ids: [Int]
-            var decoded: String
-        }
-
         struct Stream: Decodable {
             var ids: [Int]
             var pieces: [String]
         }
 
-        struct Prompt: Decodable {
-            var pieces: [PromptPiece]
-            var ids: [Int]
-        }
-
         var name: String
         var file: TokenizerFile
-        var texts: [Text]
+        var texts: [TokenizedText]
         var streams: [Stream]
-        var prompts: [Prompt]
+        var prompts: [TokenizedPrompt]
     }
 
     private func each(_ body: (Vector, Tokenizer) throws -> Void) throws {
@@ -51,6 +40,7 @@ final class TextTests: XCTestCase {
             for stream in vector.streams {
                 var decoder = StreamDecoder(tokenizer)
                 let pieces = stream.ids.map { decoder.push($0) } + [decoder.finish()]
+                XCTAssertEqual(pieces.count, stream.pieces.count, "\(vector.name): \(stream.ids)")
                 for (mine, theirs) in zip(pieces, stream.pieces) { same(mine, theirs, "\(vector.name): \(stream.ids)") }
             }
         }

@@ -14,3 +14,16 @@ enum Vectors {
         return try decoder.decode(Value.self, from: Data(contentsOf: folder.appending(path: name + ".json")))
     }
 }
+
+/// A text, its ids, and what they decode to.
+struct TokenizedText: Decodable {
+    var text: String
+    var ids: [Int]
+    var decoded: String
+}
+
+/// Pieces of a prompt and their ids.
+struct TokenizedPrompt: Decodable {
+    var pieces: [PromptPiece]
+    var ids: [Int]
+}
