@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--one-in", type=int, default=1, metavar="N", help="take every Nth test, of each file at least one"
     )
+
+
+def pytest_configure() -> None:
+    # Where a script starts the tests in the background, Ctrl-C is ignored by them and by all that they start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
