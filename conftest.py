@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    # Where a script starts the tests in the background, Ctrl-C is ignored by them and by all that they start and interrupt.
+    # Where a script starts tests in the background, Ctrl-C is ignored by them and by what they start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
