@@ -47,7 +47,9 @@ def test_every_page_has_a_place_in_the_order_and_in_the_readme() -> None:
     assert [page for page in PAGES if f"(docs/{page})" not in readme] == []
 
 
-@pytest.mark.parametrize("name", ["cli", "api", "lint", "conformance", "architectures", "quality", "full-shapes"])
+@pytest.mark.parametrize(
+    "name", ["cli", "api", "lint", "conformance", "architectures", "quality", "full-shapes", "peers-speed"]
+)
 def test_what_is_made_from_code_is_current(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert generated_pages.main(["--check", name]) == 0, capsys.readouterr().err
 
