@@ -6,6 +6,7 @@ The policies' plans are proved in ws03 against a naive reference; tools/long_con
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import long_context
+import long_context_table
 from ci.quality_gate import SUBJECTS
 from lilims.core.errors import UnsupportedError
 from lilims.runtime import Model, load
@@ -107,6 +109,23 @@ def test_ten_contexts_stay_as_likely_as_one(policy: str, stories: Model) -> None
     if policy == "sinks":
         assert row.ratio < 1.2
     assert row.generated_in_window < 3 * row.text_in_window  # not text that has fallen apart
+
+
+def test_rows_are_recorded_unrounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row takes the place of the same model's, policy's and length's; the others stay."""
+    results = tmp_path / "long_context.json"
+    results.write_text("[]")
+    monkeypatch.setattr(long_context_table, "RESULTS", results)
+    row = long_context_table.Row("stories", "sinks", 64, 640, 12.2096, 12.6937, 1 / 3, "numpy 2")
+    long_context_table.record([row, replace(row, policy="shift"), replace(row, tokens=1280)])
+    long_context_table.record([replace(row, text=12.8123)])
+    assert [(one.policy, one.tokens, one.text) for one in long_context_table.read()] == [
+        ("sinks", 640, 12.8123), ("shift", 640, 12.2096), ("sinks", 1280, 12.2096),
+    ]  # fmt: skip
+    assert long_context_table.read()[0].generated_in_window == 1 / 3
+    shown = long_context_table.table()
+    assert "| stories | sinks | 640 | 12.81 | 12.69 | +0.9% | 0.33 |\n" in shown
+    assert shown.endswith("\nMeasured with numpy 2.\n")
 
 
 def test_what_the_tool_adds_up(stories: Model) -> None:

@@ -7,6 +7,8 @@
     gguf            the table of docs/gguf.md, from what the reader makes of each type
     quality         the table of docs/quality.md, from tools/results/quality.json
     full-shapes     the table of conversions in docs/performance.md, from tools/results/full_shapes.json
+    peers-speed     the tables beside peers in docs/performance.md, from tools/results/peers_speed.json
+    long-context    the table of ten contexts in docs/long-context.md, from tools/results/long_context.json
     conformance     docs/conformance.md, from tools/conformance/results.json
     architectures   the text of docs/architectures.md; its figures are measured, tools/architecture_table.py
     packages, data-flow, decoder-layer    docs/diagrams
@@ -104,6 +106,18 @@ def _full_shapes() -> str:
     return full_shapes.table()
 
 
+def _peers_speed() -> str:
+    import peers_table
+
+    return peers_table.table()
+
+
+def _long_context() -> str:
+    import long_context_table
+
+    return long_context_table.table()
+
+
 def _conformance() -> str:
     from conformance import records, table
 
@@ -131,6 +145,8 @@ PAGES = {
     "gguf": Generated("gguf.md", _gguf, "gguf types"),
     "quality": Generated("quality.md", _quality, "quality"),
     "full-shapes": Generated("performance.md", _full_shapes, "full shapes"),
+    "peers-speed": Generated("performance.md", _peers_speed, "peers speed"),
+    "long-context": Generated("long-context.md", _long_context, "ten contexts"),
     "conformance": Generated("conformance.md", _conformance),
     "architectures": Generated("architectures.md", _architectures),
 }

@@ -1,6 +1,9 @@
 """What context policies cost and keep over ten times the context, and how prefill grows: tables in Markdown.
 
-    python tools/long_context.py [--models stories stories260K] [--keep FOLDER] [--times 10] [--no-timing]
+    python tools/long_context.py [--models stories stories260K] [--keep FOLDER] [--times 10] [--no-timing] [--print]
+
+Perplexities are recorded in tools/results/long_context.json, but with `--print`; `python tools/generated_pages.py
+long-context` then writes docs/long-context.md. Prefill is printed only.
 
 Models and texts are the quality gate's. Knows how a stream is scored and generated. Must not know how a policy works.
 
@@ -16,7 +19,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -25,36 +28,18 @@ from numpy.typing import NDArray
 from ci.quality_gate import SUBJECTS, Subject
 from lilims.conversion import GraphOptions, convert
 from lilims.runtime import Model, Session, load
+from long_context_table import HEAD, Row, record
 
-__all__ = ["POLICIES", "Row", "generated", "main", "measure", "stream_loss", "window_loss"]
+__all__ = ["POLICIES", "generated", "main", "measure", "stream_loss", "window_loss"]
 
 POLICIES = ("rolling", "sinks", "shift")
 CHUNKS = (8, 16, 32, 64, 128, 256)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One policy on one model: perplexities over a stream."""
-
-    model: str
-    policy: str
-    context: int
-    tokens: int
-    text: float
-    text_in_window: float
-    generated_in_window: float
-    seconds: float
-
-    @property
-    def ratio(self) -> float:
-        """Perplexity over the stream against that in windows."""
-        return self.text / self.text_in_window
-
-    def __str__(self) -> str:
-        return (
-            f"| {self.model} | {self.policy} | {self.tokens} | {self.text:.2f} | {self.text_in_window:.2f} "
-            f"| {self.ratio - 1:+.1%} | {self.generated_in_window:.2f} | {self.seconds:.1f} |"
-        )
+def versions() -> str:
+    """What computes the perplexities."""
+    names = {"ONNX Runtime": "onnxruntime", "numpy": "numpy", "coremltools": "coremltools"}
+    return ", ".join(f"{label} {version(name)}" for label, name in names.items())
 
 
 def losses(logits: Iterable[NDArray[np.float32]], ids: Sequence[int]) -> NDArray[np.float64]:
@@ -96,7 +81,7 @@ def generated(session: Session, first: int, count: int, *, seed: int = 0) -> lis
 
 def measure(model: Model, name: str, ids: Sequence[int], policy: str, window_nats: float) -> Row:
     """One row of the table. With the policy "error" every window is scored and generated on its own."""
-    begun, size = time.perf_counter(), model.context
+    size = model.context
     if policy == "error":
         nats, story = window_nats, list[int]()
         for seed in range(len(ids) // size):
@@ -106,8 +91,7 @@ def measure(model: Model, name: str, ids: Sequence[int], policy: str, window_nat
         story = generated(model.session(policy), ids[0], len(ids))
     again = float(window_loss(model, story, size).mean())
     text, text_in_window, generated_in_window = (float(np.exp(value)) for value in (nats, window_nats, again))
-    seconds = time.perf_counter() - begun
-    return Row(name, policy, size, len(ids), text, text_in_window, generated_in_window, seconds)
+    return Row(name, policy, size, len(ids), text, text_in_window, generated_in_window, versions())
 
 
 def rows_of(name: str, subject: Subject, folder: Path, times: int) -> Iterable[Row]:
@@ -148,23 +132,25 @@ def timing(name: str, subject: Subject, folder: Path) -> Iterable[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the tables."""
+    """Prints the tables; each row of perplexities is recorded as soon as it is there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--keep", type=Path, help="a folder for the converted models, which are used again")
     parser.add_argument("--times", type=int, default=10, help="how many contexts the stream is long")
     parser.add_argument("--no-timing", action="store_true", help="leave the prefill tables out")
+    parser.add_argument("--print", action="store_true", help="print the tables without recording them")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as made:
         folders = {name: (options.keep or Path(made)) / f"{name}-fp16" for name in options.models}
         for name, folder in folders.items():
             if not folder.is_dir():
                 convert(SUBJECTS[name].checkpoint, folder, quantize="fp16")
-        print("| model | policy | tokens | perplexity | in windows | | generated, in windows | seconds |")
-        print("|---|---|---:|---:|---:|---:|---:|---:|")
+        print(HEAD, end="", flush=True)
         for name, folder in folders.items():
             for row in rows_of(name, SUBJECTS[name], folder, options.times):
-                print(row, flush=True)
+                print(row, end="", flush=True)
+                if not options.print:
+                    record([row])
         if not options.no_timing:
             for name, folder in folders.items():
                 for line in timing(name, SUBJECTS[name], folder):

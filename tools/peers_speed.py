@@ -1,4 +1,4 @@
-"""Measures lilims beside llama.cpp (and transformers) on the same weights, in turns; prints tables in Markdown.
+"""Measures lilims beside llama.cpp (and transformers) on the same weights, in turns; records it and prints its table.
 
     hatch run peers:speed                                  a random 1.1B Llama, Q4_0 and Q8_0
     hatch run peers:speed --model builtin --types Q8_0     the built-in model
@@ -6,11 +6,15 @@
     hatch run peers:speed --engines transformers lilims-exact      float32 (wants torch and transformers)
     hatch run peers:speed --engines onnxruntime-genai lilims --types Q4_0   (wants onnxruntime-genai, onnx-ir, torch)
     hatch run peers:speed --keep FOLDER                    keeps the files, and takes those that are there
+    hatch run peers:speed --print                          records nothing
+
+Every round's figures go into tools/results/peers_speed.json, in the place of those of the same work;
+`python tools/generated_pages.py peers-speed` then writes docs/performance.md.
 
 llama.cpp's own quantiser writes a GGUF file; `lilims convert` keeps its codes, so both multiply the same values. ONNX
 Runtime GenAI's model builder quantises the checkpoint itself, to 4 bits in blocks of 32 with int8 activations. Each
 engine is a process that holds its model; one works at a time. A round measures every engine once: a prompt of random
-tokens, then tokens one by one at each depth (the text before them was run, not made up). What is printed is the median
+tokens, then tokens one by one at each depth (the text before them was run, not made up). What is shown is the median
 over rounds, and the median of the ratios within a round with the lowest and highest. Neither tokenising nor sampling
 counts. "start" is from the start of a process to the first token of a short prompt, with files in the page cache.
 """
@@ -21,37 +25,28 @@ import argparse
 import importlib.util
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from lilims.bench.comparing import weight_bytes
+from lilims.bench.engines import LIBRARIES
 from lilims.bench.machine import machine
-from lilims.bench.turns import Times, Turns, in_turns, ratio, read_bandwidth
+from lilims.bench.turns import Turns, in_turns, read_bandwidth
+from peers_table import MODELS, Entry, record, tables
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
 CONTEXT = 8192
 VOCABULARY = 2000  # ids of prompts are below this number
 SHAPE = "TinyLlama*"
 GENAI = "onnxruntime-genai"
 OWN = {"lilims": "lilims-plain"}  # without its optional library, whatever the settings say
 ENGINES = ("llama.cpp", "lilims", "lilims-kernels", "transformers", "lilims-exact", GENAI)
-
-
-def show(found: Times) -> None:
-    """One row for each task and engine; ratios are speeds against the first engine's of the same round."""
-    for task, engines in found.items():
-        reference = next(iter(engines.values()))
-        for engine, seconds in engines.items():
-            middle = statistics.median(seconds)
-            figure = f"{middle:.2f} s" if task == "start" else f"{1 / middle:.1f} tokens/s"
-            spread = "{median:.2f} ({lowest:.2f} to {highest:.2f})".format(**ratio(reference, seconds))
-            print(f"| {task} | {engine} | {figure} | {spread} |", flush=True)
 
 
 def float_file(model: str, folder: Path) -> Path:
@@ -128,9 +123,47 @@ def installed(engines: Sequence[str]) -> list[str]:
     return list(engines)
 
 
+def here(options: argparse.Namespace) -> dict[str, Any]:
+    """The machine, its memory's speed, and the versions of the peers that are measured."""
+    found = machine() | {"read_bandwidth": read_bandwidth(options.threads)}
+    names = " ".join(LIBRARIES[engine][1] for engine in options.engines if engine in LIBRARIES)
+    for name in ["numpy", *names.split()]:
+        try:
+            found["versions"][name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def today() -> str:
+    """The day and, in a clone, the commit; a changed tree is told from it."""
+    if not shutil.which("git"):
+        return f"measured on {date.today()}"
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return f"measured on {date.today()}" + (f" at {commit}" if commit else "")
+
+
+def measure(options: argparse.Namespace, kind: str, folder: Path, when: str) -> Entry:
+    """One type's entry in the record."""
+    paths = prepare(options, kind, folder)
+    work = {name: getattr(options, name) for name in ("prompt", "depths", "tokens", "rounds", "threads")}
+    turns = Turns(**work, context=CONTEXT, vocabulary=VOCABULARY)
+    return Entry(
+        **work,
+        model=options.model,
+        kind=kind,
+        engines=list(paths),
+        when=when,
+        machine=here(options),
+        weights={engine: weight_bytes(path) for engine, path in paths.items()},
+        seconds=in_turns({name: (OWN.get(name, name), path) for name, path in paths.items()}, turns),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure lilims beside llama.cpp on the same weights.")
-    parser.add_argument("--model", choices=["1.1b", "builtin"], default="1.1b")
+    parser.add_argument("--model", choices=MODELS, default="1.1b")
     parser.add_argument("--types", nargs="+", default=["Q4_0", "Q8_0"])
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES[:3])
     parser.add_argument("--prompt", type=int, default=512)
@@ -139,24 +172,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--print", action="store_true", help="print the tables without recording them")
     options = parser.parse_args(arguments)
     options.engines = installed(options.engines)
+    when = today()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for kind in options.types:
-            paths, here = prepare(options, kind, folder), machine()["processor"]
-            bandwidth = f"memory is read at {read_bandwidth(options.threads) / 1e9:.1f} GB/s"
-            print(f"\n{options.model} {kind}, {options.threads} threads, {here}; {bandwidth}")
-            print(
-                "weights: "
-                + ", ".join(f"{engine} {weight_bytes(path) / 1e6:,.0f} MB" for engine, path in paths.items())
-            )
-            print("\n| | engine | speed | against the first |\n|---|---|---:|---:|", flush=True)
-            turns = Turns(
-                options.prompt, options.tokens, options.depths, options.rounds, options.threads, CONTEXT, VOCABULARY
-            )
-            show(in_turns({name: (OWN.get(name, name), path) for name, path in paths.items()}, turns))
+            entry = measure(options, kind, folder, when)
+            print(tables([entry]), flush=True)
+            if not options.print:
+                record(entry)
     return 0
 
 
