@@ -61,3 +61,12 @@ def test_a_file_that_does_not_fit(tmp_path: Path, size: int | None, words: str) 
     with pytest.raises(ContractError, match=words) as caught:
         EmbeddingFile(tmp_path, HostEmbedding(file="e", rows=ROWS, columns=COLUMNS, codes="fp16"))
     assert caught.value.where == str(tmp_path / "e")
+
+
+def test_factors_that_are_no_numbers_give_such_rows_and_no_warning(tmp_path: Path) -> None:
+    codes = np.zeros((ROWS, COLUMNS), np.int64)
+    factors = np.array([0x7C00, 0xFC00, 0x7C01], np.uint16).view(np.float16)
+    scale = np.broadcast_to(factors, (ROWS, 3))
+    written(tmp_path / "e", codes, "int8", scale, scale)
+    table = HostEmbedding(file="e", rows=ROWS, columns=COLUMNS, codes="int8", group_size=GROUP, offset=True)
+    assert not np.isfinite(EmbeddingFile(tmp_path, table).rows(np.array([0, 6]))).any()

@@ -246,3 +246,12 @@ def test_every_truncation_and_many_corruptions(tmp_path: Path) -> None:
 def test_what_is_no_archive(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
     refused(tmp_path / "x", tmp_path, ArchiveError, "is damaged, or no archive")
+
+
+def test_a_zip_file_whose_entry_lies_before_its_beginning(tmp_path: Path) -> None:
+    raw = bytearray(a_zip(tmp_path / "x.zip", ("a/x", 0, b"x")).read_bytes())
+    end = raw.rindex(b"PK\5\6")
+    at = end + 16  # where the directory begins, counted from the archive's first byte: zipfile corrects all by this
+    raw[at : at + 4] = (int.from_bytes(raw[at : at + 4], "little") + 5).to_bytes(4, "little")
+    (tmp_path / "x.zip").write_bytes(raw)
+    refused(tmp_path / "x.zip", tmp_path, ArchiveError, "is damaged, or no archive")

@@ -202,6 +202,24 @@ def test_a_package_with_a_link(package: Path, tmp_path: Path, lilims: Run, capsy
     assert "is neither a file nor a folder" in capsys.readouterr().err
 
 
+def test_a_package_that_cannot_be_described(package: Path, home: Path, tmp_path: Path, lilims: Run, capsys: Out) -> None:
+    import shutil
+
+    from lilims.runtime.portable.spec import parse_model
+
+    copy = tmp_path / "x.mlpackage"
+    shutil.copytree(package, copy, copy_function=shutil.copyfile)
+    file = copy / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    spec = parse_model(file.read_bytes(), where="test")
+    spec.specificationVersion = 0
+    file.chmod(0o644)
+    file.write_bytes(spec.SerializeToString())
+    assert lilims("import", copy) == 1
+    error = capsys.readouterr().err
+    assert "x.mlpackage: its specification_version cannot be recorded: " in error and "unexpected" not in error
+    assert not list((home / "models").iterdir())
+
+
 def test_a_package_over_the_limit(package: Path, lilims: Run, capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
     from lilims.models import space
 

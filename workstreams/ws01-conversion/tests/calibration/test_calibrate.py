@@ -157,6 +157,35 @@ def test_the_models_own_text(checkpoint_of: Callable[[str], Path], tmp_path: Pat
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
 
 
+HEADER = b"\x93NUMPY\1\0\x76\0" + b"{'descr': '<i8', '''".ljust(117) + b"\n"  # as numpy reads it, Python without an end
+
+
+@pytest.mark.parametrize("content", [b"", HEADER], ids=["empty", "header"])
+def test_a_damaged_text_is_written_again(
+    content: bytes, checkpoint_of: Callable[[str], Path], tmp_path: Path, own_home: Path
+) -> None:
+    calibrated(checkpoint_of("llama"), tmp_path / "one")
+    (text,) = (own_home / "cache" / "calibration" / "texts").iterdir()
+    good = text.read_bytes()
+    text.write_bytes(content)
+    calibrated(checkpoint_of("llama"), tmp_path / "two")
+    assert text.read_bytes() == good
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 1), (8, 99)], ids=["encrypted", "method"])
+def test_a_unit_in_a_damaged_archive_is_none(place: int, value: int, own_home: Path) -> None:
+    from lilims.conversion.calibration.shelf import shelf_for
+    from lilims.conversion.stored import Dense
+
+    shelf = shelf_for("a" * 64, 0)
+    shelf.write("layer-0", {"x": Dense(np.zeros(10, np.float16))})
+    file = shelf.folder / "layer-0.npz"
+    raw = bytearray(file.read_bytes())
+    raw[place] = raw[raw.index(b"PK\1\2") + place + 2] = value  # in the entry's own header and in the directory
+    file.write_bytes(raw)
+    assert shelf.read("layer-0") is None
+
+
 @pytest.mark.parametrize("name", ["gpt2", pytest.param("gemma2", marks=pytest.mark.slow), "qwen3_moe"])
 def test_other_families(name: str, checkpoint_of: Callable[[str], Path], tmp_path: Path) -> None:
     plain = convert(checkpoint_of(name), tmp_path / "plain", quantize="int4", context=32)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lilims.core.errors import PackageError
 from lilims.runtime.portable import MLModel, decompress
 
-from .build import Fn, Runner
+from .build import Fn, Runner, literal
 
 RNG = np.random.default_rng(0)
 
@@ -55,6 +55,28 @@ def test_blockwise_shift_scale(dtype: Any, groups: tuple[int, int], offset: str 
     given = None if shift is None else shift.astype(dtype) if offset == "codes" else shift.astype(np.float16) / 2
     found = decompress.blockwise_shift_scale(data, scale, given)
     assert np.allclose(found, slow_blockwise(data, scale, given), rtol=1e-6, atol=1e-6)
+
+
+NO_NUMBERS = np.array([0x7C00, 0xFC00, 0x7C01, 0x7E00], np.uint16).view(np.float16)  # infinite, signalling, quiet
+
+
+def test_scales_that_are_no_numbers_give_such_weights_and_no_warning() -> None:
+    codes = np.array([[0, 3]] * 4, np.int8)
+    expected = [[np.nan, np.inf], [np.nan, -np.inf], [np.nan, np.nan], [np.nan, np.nan]]
+    assert np.array_equal(decompress.blockwise_shift_scale(codes, NO_NUMBERS[:, None]), expected, equal_nan=True)
+    shifted = decompress.blockwise_shift_scale(codes, NO_NUMBERS[:, None], NO_NUMBERS[:, None])
+    assert not np.isfinite(shifted).any()
+    zero = np.zeros(4, np.int8)
+    assert np.array_equal(decompress.affine_dequantize(codes, NO_NUMBERS, zero, 0), expected, equal_nan=True)
+
+
+def test_weights_beyond_fp16_are_infinite_where_results_are_rounded() -> None:
+    fn = Fn()
+    x = fn.input("x", "fp32", (1, 2))
+    codes, scale = np.array([[-8, 7]], np.int8), np.full((1, 1), 9000, np.float16)
+    weight = fn.op("constexpr_blockwise_shift_scale", ("fp16", (1, 2)), data=literal(codes, "int4"), scale=scale)
+    run = Runner(fn.function(fn.op("linear", ("fp32", (1, 1)), x=x, weight=weight)), "fp16")
+    assert run(x=np.array([[1, 0.5]], np.float32))[0].item() == -np.inf
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,13 @@ def test_offsets_that_are_no_codes_stay_plain_where_rows_are_padded() -> None:
     feed = FEED[..., :40]
     assert run.op_types == ["constexpr_blockwise_shift_scale", "linear"]
     assert np.allclose(run(x=feed)[0], feed @ weight.T, atol=1e-4)
+
+
+def test_offsets_that_are_no_numbers_are_no_codes() -> None:
+    function, _, _ = linear("uint4", (N, 8), True, bias=False)
+    signalling = literal(np.full((N, 8), 0x7C01, np.uint16).view(np.float16))
+    ops = (replace(function.ops[0], inputs={**function.ops[0].inputs, "offset": (signalling,)}), *function.ops[1:])
+    assert not np.isfinite(Runner(replace(function, ops=ops), "fast")(x=FEED)[0]).any()
 
 
 @pytest.mark.parametrize("why", ["block of 8", "rows and columns", "shared by a sum", "fp16"])

@@ -105,11 +105,14 @@ def damaged(folder: Path) -> dict[str, tuple[str, type[LilimsError], str]]:
     np.save(folder / "good.npy", X)
     (folder / "cut.npy").write_bytes((folder / "good.npy").read_bytes()[:-5])
     (folder / "empty.npy").write_bytes(b"")
+    header = np.lib.format.magic(1, 0) + (118).to_bytes(2, "little") + b"{'descr': '<f4', '''".ljust(117) + b"\n"
+    (folder / "header.npy").write_bytes(header)
     (folder / "text.txt").write_text("1 2 3")
     return {
         "pickle": (f"x={folder / 'pickled.npy'}", InputError, "not an array"),
         "cut": (f"x={folder / 'cut.npy'}", InputError, "not an array"),
         "empty": (f"x={folder / 'empty.npy'}", InputError, "not an array"),
+        "header": (f"x={folder / 'header.npy'}", InputError, "not an array"),
         "missing": (f"x={folder / 'none.npy'}", InputError, "no such file"),
         "text": (f"x={folder / 'text.txt'}", UsageError, "neither an array"),
         "form": ("x", UsageError, "is not NAME=FILE"),
@@ -117,7 +120,7 @@ def damaged(folder: Path) -> dict[str, tuple[str, type[LilimsError], str]]:
     }
 
 
-@pytest.mark.parametrize("case", ["pickle", "cut", "empty", "missing", "text", "form", "nameless"])
+@pytest.mark.parametrize("case", ["pickle", "cut", "empty", "header", "missing", "text", "form", "nameless"])
 def test_bad_files(tmp_path: Path, case: str) -> None:
     text, kind, reason = damaged(tmp_path)[case]
     with pytest.raises(kind, match=reason) as caught:

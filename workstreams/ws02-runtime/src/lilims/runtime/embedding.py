@@ -61,10 +61,11 @@ class EmbeddingFile:
         groups, split = table.columns // table.group_size, self._width - self._factor_bytes()
         codes = _codes(raw[..., :split], table.codes).reshape(*ids.shape, groups, table.group_size)
         factors = np.ascontiguousarray(raw[..., split:]).view("<f2").astype(np.float32).reshape(*ids.shape, -1, groups)
-        if table.offset:
-            codes -= factors[..., 1, :, None]
-        codes *= factors[..., 0, :, None]
-        found: NDArray[np.float32] = codes.reshape(*ids.shape, table.columns).astype(np.float16).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # a damaged factor makes the logits say it
+            if table.offset:
+                codes -= factors[..., 1, :, None]
+            codes *= factors[..., 0, :, None]
+            found: NDArray[np.float32] = codes.reshape(*ids.shape, table.columns).astype(np.float16).astype(np.float32)
         return found
 
     def _factor_bytes(self) -> int:

@@ -10,10 +10,12 @@ import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from lilims.core import version as lilims_version
-from lilims.core.errors import UsageError
+from lilims.core.errors import PackageError, UsageError
 from lilims.core.files import directory_size
 from lilims.core.locate import is_package
 from lilims.core.manifest import NAME, describe_files, write_manifest
@@ -70,7 +72,8 @@ def import_package(
         _copy(package, folder / inside)
         files = describe_files(folder)
         hashes = "".join(f"{file}\0{record.sha256}\n" for file, record in files.items())
-        manifest = PackageManifest(
+        manifest = _manifest(
+            package,
             name=name,
             version=version,
             licence=licence or _text(info.license),
@@ -87,6 +90,16 @@ def import_package(
         )
         write_manifest(folder, manifest)
     return store.Installed(name, version, store.place(name, version))
+
+
+def _manifest(where: Path, **fields: Any) -> PackageManifest:
+    """The manifest, where what the package says of itself can stand in one."""
+    try:
+        return PackageManifest(**fields)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        key, problem = ".".join(str(part) for part in first["loc"]), first["msg"]
+        raise PackageError(f"its {key} cannot be recorded: {problem}", where=where) from exc
 
 
 def name_from(path: Path) -> str:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, get_args
 
 import numpy as np
@@ -26,11 +28,13 @@ from lilims.core.paths import cache_dir
 from ..shelves import make_room_for
 from ..stored import Stored
 
-__all__ = ["LIMIT", "Made", "Shelf", "shelf_for"]
+__all__ = ["DAMAGED", "LIMIT", "Made", "Shelf", "shelf_for"]
 
 LIMIT = 8 << 30  # bytes of all calibrations together
 _FORMS = {form.__name__: form for form in get_args(Stored)}
 _ABOUT = "about.json"
+DAMAGED = (OSError, ValueError, KeyError, EOFError, SyntaxError, TokenError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged .npy or .npz raises: numpy reads headers as Python, zipfile has methods that it does not know."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Shelf:
             with (self.folder / f"{name}.npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
             return json.loads(bytes(arrays.pop(_ABOUT)).decode()), arrays
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        except DAMAGED:
             return None
 
 

@@ -24,6 +24,7 @@ from lilims.core.paths import cache_dir
 
 from ..evaluation.texts import read_text
 from ..prepare import Prepared
+from .shelf import DAMAGED
 
 __all__ = ["SELF", "TOKENS", "Windows", "calibration_windows", "held_out"]
 
@@ -125,9 +126,9 @@ def _written(given: Prepared, size: int, count: int, convert: Callable[[Path], o
 
     first = given.tokens.bos if given.tokens.bos is not None else (given.tokens.eos or [0])[0]
     path = _kept(given, size, count, first)
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(*DAMAGED):
         kept = np.load(path, allow_pickle=False)
-        if kept.shape == (count, size) and kept.min() >= 0 and kept.max() < given.spec.vocab_size:
+        if kept.shape == (count, size) and kept.dtype == "<i8" and kept.min() >= 0 and kept.max() < given.spec.vocab_size:
             return tuple(tuple(map(int, row)) for row in kept)
     found = []
     with tempfile.TemporaryDirectory(prefix="lilims-self-") as name:

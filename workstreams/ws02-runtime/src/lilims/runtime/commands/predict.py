@@ -111,12 +111,14 @@ def _read(path: Path) -> Any:
 
 
 def _array(path: Path) -> NDArray[Any]:
+    from tokenize import TokenError  # numpy reads a header as Python
+
     import numpy as np
 
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return found
-    except (ValueError, OSError, EOFError) as exc:
+    except (ValueError, OSError, EOFError, SyntaxError, TokenError) as exc:
         raise InputError(
             f"not an array: {one_line(str(exc))}", where=path, hint="numpy.save(FILE, array) writes one"
         ) from exc

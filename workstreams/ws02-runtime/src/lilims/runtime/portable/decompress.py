@@ -4,7 +4,7 @@ Knows the arithmetic of compressed weights. Must not know ops, graphs or files.
 Source: the docstrings of the ops in coremltools, `mil/ops/defs/iOS16/constexpr_ops.py` and `iOS18/compression.py`.
 
 Products are taken in float32 and left there: rounding them to fp16 is the caller's business. Nothing larger than the
-result is allocated.
+result is allocated. Scales that are infinite or no number, as a damaged file has, give such weights and no warning.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ __all__ = [
     "sparse_to_dense_packed",
 ]
 
+_quietly = np.errstate(over="ignore", invalid="ignore")
 _LUT_BITS = {2: 1, 4: 2, 16: 4, 64: 6, 256: 8}
 
 
+@_quietly
 def affine_dequantize(data: Array, scale: Array, zero_point: Array, axis: int) -> NDArray[np.float32]:
     """`scale * (data - zero_point)`; scale and zero point are scalars or vectors along `axis`."""
     _check(-data.ndim <= axis < data.ndim, f"axis {axis} is not one of {data.ndim}")
@@ -54,6 +56,7 @@ def affine_dequantize(data: Array, scale: Array, zero_point: Array, axis: int) -
     return result
 
 
+@_quietly
 def blockwise_shift_scale(data: Array, scale: Array, offset: Array | None = None) -> NDArray[np.float32]:
     """`scale * (data - offset)`; block sizes are `data.shape / scale.shape`."""
     blocks = blocks_of(data.shape, scale.shape)

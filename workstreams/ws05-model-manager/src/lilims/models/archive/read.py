@@ -8,6 +8,7 @@ models.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -67,6 +68,10 @@ def extract(archive: Path, folder: Path, *, most: int) -> None:
                 unpack.tar(file)
     except _DAMAGED as exc:
         raise ArchiveError(f"is damaged, or no archive: {exc}", where=archive) from exc
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:  # zipfile went to a place before the file's beginning
+            raise
+        raise ArchiveError("is damaged, or no archive: a place in it is not there", where=archive) from exc
 
 
 class _Bounded:

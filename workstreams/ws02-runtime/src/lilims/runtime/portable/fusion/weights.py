@@ -168,7 +168,8 @@ def _whole(offset: Constant, bits: int, signed: bool) -> bool:
     """Whether offsets are codes: whole numbers in the codes' range."""
     values = offset.load().astype(np.float64)
     low, high = _range(bits, signed)
-    return bool(np.all((values == np.floor(values)) & (values >= low) & (values <= high)))
+    with np.errstate(invalid="ignore"):  # a damaged file's NaN is no code
+        return bool(np.all((values == np.floor(values)) & (values >= low) & (values <= high)))
 
 
 def _pack(codes: Array, bits: int) -> NDArray[np.uint8]:

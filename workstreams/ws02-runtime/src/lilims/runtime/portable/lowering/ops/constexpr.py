@@ -128,4 +128,5 @@ def _unpacked(scope: Scope, op: Op, unpack: Callable[[Scope], str] | None) -> No
 
 def _pick(results: Callable[[], tuple[Array, ...]], index: int, rounds: bool) -> Array:
     array = results()[index]
-    return array.astype(np.float16) if rounds else array
+    with np.errstate(over="ignore"):  # beyond fp16 is infinite, as it is on a device
+        return array.astype(np.float16) if rounds else array
