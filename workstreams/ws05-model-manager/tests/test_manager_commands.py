@@ -202,7 +202,7 @@ def test_a_package_with_a_link(package: Path, tmp_path: Path, lilims: Run, capsy
     assert "is neither a file nor a folder" in capsys.readouterr().err
 
 
-def test_a_package_that_cannot_be_described(package: Path, home: Path, tmp_path: Path, lilims: Run, capsys: Out) -> None:
+def test_a_package_not_to_be_described(package: Path, home: Path, tmp_path: Path, lilims: Run, capsys: Out) -> None:
     import shutil
 
     from lilims.runtime.portable.spec import parse_model

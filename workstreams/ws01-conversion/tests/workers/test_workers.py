@@ -142,6 +142,25 @@ def test_a_killed_run_leaves_no_process(tmp_path: Path, work: Multiplier) -> Non
         until(lambda number=number: gone(number))
 
 
+SCRIPT = """
+import importlib, sys
+sys.path.insert(0, sys.argv[1])
+from lilims.conversion.workers import crew
+jobs = importlib.import_module(sys.argv[2])
+print("once")
+with crew(jobs=2) as workers:
+    print(list(workers.map(jobs.multiply, jobs.Multiplier(3, sys.argv[3]), range(4))))
+"""
+
+
+def test_a_script_needs_no_guard(tmp_path: Path, work: Multiplier) -> None:
+    """Processes that are spawned run the main program's file again, if nobody hinders them."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, tmp_path / "script.py", str(ROOT), jobs.__name__, work.opened]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once\n[0, 3, 6, 9]\n", "")
+
+
 def until(true: Callable[[], bool]) -> None:
     """Waits, at most two minutes."""
     for _ in range(1200):

@@ -128,6 +128,13 @@ def test_bad_files(tmp_path: Path, case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_array_that_python_2_wrote(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(3, np.float32))
+    raw = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(raw.replace(b"(3,), } ", b"(3L,), }"))
+    assert read_inputs([f"x={tmp_path / 'x.npy'}"])["x"].tolist() == [0, 0, 0]
+
+
 def test_a_damaged_image(tmp_path: Path) -> None:
     pytest.importorskip("PIL.Image")
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")

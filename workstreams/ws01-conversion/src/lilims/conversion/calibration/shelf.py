@@ -33,8 +33,9 @@ __all__ = ["DAMAGED", "LIMIT", "Made", "Shelf", "shelf_for"]
 LIMIT = 8 << 30  # bytes of all calibrations together
 _FORMS = {form.__name__: form for form in get_args(Stored)}
 _ABOUT = "about.json"
-DAMAGED = (OSError, ValueError, KeyError, EOFError, SyntaxError, TokenError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged .npy or .npz raises: numpy reads headers as Python, zipfile has methods that it does not know."""
+DAMAGED = (OSError, ValueError, KeyError, EOFError, SyntaxError, TokenError, RuntimeError, zipfile.BadZipFile,
+           zlib.error)  # fmt: skip
+"""What reading a damaged .npy or .npz raises: numpy takes headers for Python, zipfile does not know every method."""
 
 
 @dataclass(frozen=True)

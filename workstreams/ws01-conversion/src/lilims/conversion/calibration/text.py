@@ -74,7 +74,7 @@ def held_out(windows: Windows) -> tuple[Windows, Windows]:
     if len(windows.ids) < _SHARE:
         raise UsageError(
             f"{windows.text!r} fills {len(windows.ids)} windows of {windows.size} tokens, too few to hold one out",
-            hint="a longer text, or --heldout with another one",
+            hint=f"--calibration-tokens {_SHARE * windows.size} or more, of a text as long; or --heldout TEXT",
         )
     rest = tuple(ids for index, ids in enumerate(windows.ids) if (index + 1) % _SHARE)
     return replace(windows, ids=rest), replace(windows, ids=windows.ids[_SHARE - 1 :: _SHARE])
@@ -128,7 +128,8 @@ def _written(given: Prepared, size: int, count: int, convert: Callable[[Path], o
     path = _kept(given, size, count, first)
     with contextlib.suppress(*DAMAGED):
         kept = np.load(path, allow_pickle=False)
-        if kept.shape == (count, size) and kept.dtype == "<i8" and kept.min() >= 0 and kept.max() < given.spec.vocab_size:
+        ids = kept.shape == (count, size) and kept.dtype == "<i8"
+        if ids and kept.min() >= 0 and kept.max() < given.spec.vocab_size:
             return tuple(tuple(map(int, row)) for row in kept)
     found = []
     with tempfile.TemporaryDirectory(prefix="lilims-self-") as name:

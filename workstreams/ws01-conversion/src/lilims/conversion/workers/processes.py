@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
 from typing import Any, TypeVar
 
 from lilims.core.errors import ExecutionError
@@ -63,12 +65,25 @@ class Processes(Workers):
         self._pool = None
 
     def _started(self) -> ProcessPoolExecutor:
-        import multiprocessing
-
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")  # a forked process would hold the parent's threads' locks
-            self._pool = ProcessPoolExecutor(self._jobs, context, initializer=_start)
+            self._pool = ProcessPoolExecutor(self._jobs, _Context(), initializer=_start)
         return self._pool
+
+
+class _Process(SpawnProcess):
+    """A process that does not run the main program's file again: a script needs no `if __name__ == "__main__":`."""
+
+    def start(self) -> None:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # multiprocessing passes on where this one came from
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Context(SpawnContext):  # a forked process would hold the parent's threads' locks
+    Process = _Process
 
 
 _opened = Opened()  # of a process that works for another

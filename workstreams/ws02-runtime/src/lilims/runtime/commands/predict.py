@@ -111,12 +111,15 @@ def _read(path: Path) -> Any:
 
 
 def _array(path: Path) -> NDArray[Any]:
+    import warnings
     from tokenize import TokenError  # numpy reads a header as Python
 
     import numpy as np
 
     try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers as Python 2 wrote them, which some damage looks like
+            found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return found
     except (ValueError, OSError, EOFError, SyntaxError, TokenError) as exc:
         raise InputError(
