@@ -168,6 +168,32 @@ def test_new_directory_vanishes_on_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("what", ["folder", "file", "link"])
+def test_new_directory_leaves_what_came_meanwhile(what: str, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+
+    def come() -> None:
+        if what == "folder":
+            with new_directory(target) as other:
+                (other / "a").write_text("another's")
+        elif what == "file":
+            target.write_text("another's")
+        else:
+            target.symlink_to(tmp_path / "nowhere")
+
+    with pytest.raises(OutputExistsError, match="exists already"), new_directory(target):
+        come()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert what == "link" or (target / "a" if what == "folder" else target).read_text() == "another's"
+
+
+def test_new_directory_takes_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with new_directory(tmp_path / "model") as folder:
+        (folder / "a").write_text("1")
+    assert (tmp_path / "model" / "a").read_text() == "1"
+
+
 def test_new_directory_refuses_what_exists(tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()

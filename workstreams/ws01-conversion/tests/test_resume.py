@@ -112,6 +112,14 @@ def flipped_bit(folder: Path) -> None:
         file.write(bytes([last ^ 1]))
 
 
+def flipped_line(folder: Path) -> None:
+    """In what the third line says of its tensor, which is no less JSON for it."""
+    lines = (folder / "journal.jsonl").read_bytes().split(b"\n")
+    changed = lines[3].replace(b'"parts": {"', b'"parts": {"d')
+    assert changed != lines[3]
+    (folder / "journal.jsonl").write_bytes(b"\n".join([*lines[:3], changed, *lines[4:]]))
+
+
 def nonsense(folder: Path) -> None:
     (folder / "journal.jsonl").write_bytes(b"\xff\n[]\n")
 
@@ -125,6 +133,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], int]] = {
     "half a line": (half_a_line, STOPS),
     "last tensor lost": (last_tensor_lost, STOPS - 1),
     "flipped bit": (flipped_bit, 2),
+    "flipped line": (flipped_line, 2),
     "nonsense": (nonsense, 0),
     "no weights": (no_weights, 0),
 }

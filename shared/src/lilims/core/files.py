@@ -166,7 +166,7 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
     (`.<name>.new-<hex>`, `.<name>.old-<hex>`) is cleared, or put back, by the next writer of `target`.
 
     Raises:
-        OutputExistsError: `target` exists and `force` is not set.
+        OutputExistsError: `target` exists, or came while the block ran, and `force` is not set.
         StorageError: the disk is full or the parent folder cannot be written.
     """
     target = Path(os.path.abspath(target))  # `.` and `..` have no name to put a temporary one beside
@@ -174,7 +174,7 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
         raise StorageError("is the root of the file system", where=target, hint="choose another -o")
     remove_stale(target)
     if not force and (target.is_symlink() or (target.exists() and not _is_empty_directory(target))):
-        raise OutputExistsError("the target exists already", where=target, hint="choose another -o, or add --force")
+        raise _exists(target)
     temporary = target.with_name(f".{target.name}.new-{secrets.token_hex(4)}")
     with storage_errors(target), contextlib.ExitStack() as stack:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def new_directory(target: Path, *, force: bool = False) -> Iterator[Path]:
         _hold(temporary, stack)
         yield temporary
         _sync_tree(temporary)
-        _swap(temporary, target)
+        (_swap if force else _place)(temporary, target)
 
 
 @contextlib.contextmanager
@@ -208,6 +208,23 @@ def scratch_directory(parent: Path, name: str) -> Iterator[Path]:
 
 def _is_empty_directory(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
+
+
+def _exists(target: Path) -> OutputExistsError:
+    return OutputExistsError("the target exists already", where=target, hint="choose another -o, or add --force")
+
+
+def _place(new: Path, target: Path) -> None:
+    """Puts `new` where nothing is, or an empty folder: what another process has put there meanwhile stays."""
+    try:
+        if sys.platform == "win32" and _is_empty_directory(target):
+            target.rmdir()  # elsewhere a folder may take the place of an empty one
+        os.rename(new, target)
+    except OSError as exc:
+        if target.is_symlink() or target.exists():
+            raise _exists(target) from exc
+        raise
+    _sync_directory(target.parent)
 
 
 def _swap(new: Path, target: Path) -> None:

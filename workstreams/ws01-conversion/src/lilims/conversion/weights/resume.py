@@ -90,6 +90,7 @@ class Partial:
     def note(self, role: str, placed: Placed, mark: Mark) -> None:
         """Adds a tensor that is wholly written; the bytes before `mark` have left this process' buffers."""
         line = {"role": role, "mark": asdict(mark), **_placed_as_dict(placed)}
+        line["check"] = _check(line)
         with self._journal.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(line) + "\n")
         self.placed[role] = placed
@@ -112,6 +113,8 @@ class Partial:
             for line in journal:
                 try:
                     entry = json.loads(line)
+                    if entry.pop("check") != _check(entry):
+                        break
                     mark, placed = Mark(**entry["mark"]), _placed_from_dict(entry)
                 except (ValueError, KeyError, TypeError, AttributeError):
                     break
@@ -123,6 +126,11 @@ class Partial:
                 end, whole = mark.end, whole + len(line)
         if self.mark is not None:
             os.truncate(self._journal, whole)
+
+
+def _check(line: Mapping[str, Any]) -> int:
+    """A CRC-32 of the journal's line: what it says of a tensor is not in the bytes of weight.bin."""
+    return zlib.crc32(json.dumps(line).encode())
 
 
 def _placed_as_dict(placed: Placed) -> dict[str, Any]:
@@ -179,7 +187,9 @@ def partial(out: Path, name: str) -> Iterator[Partial]:
         try:
             stack.enter_context(exclusive(folder / "lock", waiting=_busy))
         except BlockingIOError as exc:
-            raise StorageError("another conversion with --resume is at work there", where=out) from exc
+            raise StorageError(
+                "another conversion with --resume is at work there", where=out, hint="let it end, or choose another -o"
+            ) from exc
         kept = Partial(folder, name)
         with storage_errors(folder):
             kept._recall()
