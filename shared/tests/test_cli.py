@@ -77,6 +77,13 @@ def test_exit_codes(case: str, install: Install, capsys: pytest.CaptureFixture[s
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "-1"])
+def test_a_range_has_neither_nan_nor_infinity(value: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"not a number that can be reached|not in the range x>=0"):
+        cli.FiniteRange(min=0).convert(value, None, None)
+    assert cli.FiniteRange(min=0).convert("1e3", None, None) == 1000.0
+
+
 @pytest.mark.parametrize("arguments", [["nonsense"], ["x", "--nonsense"], ["x", "extra"], []])
 def test_usage_errors(arguments: list[str], install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     install(lambda: None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from .console import console
 from .errors import LilimsError, StorageError, UsageError
 from .privacy import hub_off, telemetry_off
 
-__all__ = ["command", "group", "lilims", "main", "model_argument", "summary"]
+__all__ = ["FiniteRange", "command", "group", "lilims", "main", "model_argument", "summary"]
 
 GROUP = "lilims.commands"
 owns_process = False  # whether this process runs one command and then ends
@@ -91,6 +92,16 @@ def summary(module: str) -> str:
 @click.version_option(package_name="lilims-core", prog_name="lilims")
 def lilims() -> None:
     """Small language models on Apple devices: convert, check and run Core ML packages, without a Mac too."""
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers in a range. Those of click take NaN into every range, and infinity into one without an end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a number that can be reached.", param, ctx)
+        return found
 
 
 def command(name: str, **settings: Any) -> Callable[[F], click.Command]:

@@ -9,10 +9,11 @@ Knows the fields and which manifest a folder has. Must not know how a package is
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
+from .errors import PackageError
 from .manifest import (
     CONTRACT,
     NAME,
@@ -26,7 +27,17 @@ from .manifest import (
     read_as,
 )
 
-__all__ = ["AnyManifest", "Feature", "Features", "Manifest", "Origin", "PackageManifest", "package_of", "read_any"]
+__all__ = [
+    "AnyManifest",
+    "Feature",
+    "Features",
+    "Manifest",
+    "Origin",
+    "PackageManifest",
+    "manifest_of",
+    "package_of",
+    "read_any",
+]
 
 _Text = Annotated[str, Field(max_length=4096)]
 
@@ -84,6 +95,24 @@ class PackageManifest(Record):
 
 AnyManifest = Manifest | PackageManifest
 """A decoder's manifest, or that of any other package."""
+
+
+def manifest_of(where: Path, **fields: Any) -> PackageManifest:
+    """The manifest of a package that anybody may have made.
+
+    Args:
+        where: the package, for the error.
+        fields: what `PackageManifest` takes.
+
+    Raises:
+        PackageError: what the package says of itself cannot stand in a manifest.
+    """
+    try:
+        return PackageManifest(**fields)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        key, problem = ".".join(str(part) for part in first["loc"]), first["msg"]
+        raise PackageError(f"its {key} cannot be recorded: {problem}", where=where) from exc
 
 
 def read_any(folder: Path) -> AnyManifest:

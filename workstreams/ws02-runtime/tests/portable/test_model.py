@@ -151,8 +151,9 @@ def test_flexible_shapes_within_their_bounds(ct: Any, mb: Any, save: Callable[..
 def test_unknown_precisions_and_damaged_packages(package: Path) -> None:
     with pytest.raises(UsageError, match="unknown precision 'half'"):
         MLModel(package, precision="half")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="threads must be 1 or more, not 0"):
-        MLModel(package, threads=0)
+    for threads in (0, 1025, 10**20):
+        with pytest.raises(UsageError, match=f"threads must be 1 to 1024, not {threads}"):
+            MLModel(package, threads=threads)
     model = package / "Data/com.apple.CoreML/model.mlmodel"
     model.write_bytes(model.read_bytes()[:-30])
     with pytest.raises(PackageError, match=r"model\.mlmodel"):

@@ -10,16 +10,14 @@ import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from lilims.core import version as lilims_version
-from lilims.core.errors import PackageError, UsageError
+from lilims.core.errors import UsageError
 from lilims.core.files import directory_size
 from lilims.core.locate import is_package
 from lilims.core.manifest import NAME, describe_files, write_manifest
-from lilims.core.package_manifest import Feature, Features, Origin, PackageManifest
+from lilims.core.package_manifest import Feature, Features, Origin, manifest_of
 
 from . import store
 
@@ -72,7 +70,7 @@ def import_package(
         _copy(package, folder / inside)
         files = describe_files(folder)
         hashes = "".join(f"{file}\0{record.sha256}\n" for file, record in files.items())
-        manifest = _manifest(
+        manifest = manifest_of(
             package,
             name=name,
             version=version,
@@ -90,16 +88,6 @@ def import_package(
         )
         write_manifest(folder, manifest)
     return store.Installed(name, version, store.place(name, version))
-
-
-def _manifest(where: Path, **fields: Any) -> PackageManifest:
-    """The manifest, where what the package says of itself can stand in one."""
-    try:
-        return PackageManifest(**fields)
-    except ValidationError as exc:
-        first = exc.errors(include_url=False)[0]
-        key, problem = ".".join(str(part) for part in first["loc"]), first["msg"]
-        raise PackageError(f"its {key} cannot be recorded: {problem}", where=where) from exc
 
 
 def name_from(path: Path) -> str:

@@ -62,7 +62,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="Of each process [default: 1; for tasks all cores]."
 )
-@click.option("--cache-gb", type=click.FloatRange(min=0), default=4.0, show_default=True,
+@click.option("--cache-gb", type=cli.FiniteRange(min=0), default=4.0, show_default=True,
               help="What references' logits may take on disk; 0 keeps none.")  # fmt: skip
 @click.option("--tasks", metavar="NAMES", help="Instead of a text: lm-eval's tasks, such as arc_easy,hellaswag.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Of tasks: at most N questions of each.")

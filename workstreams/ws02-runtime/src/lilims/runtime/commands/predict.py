@@ -34,7 +34,7 @@ _NAME = re.compile(r"[\w.\-]+")
 @click.option("--function", metavar="NAME", help="The function to run [default: the package's default function].")
 @click.option("--repeat", type=click.IntRange(1), default=1, help="Runs it as often, on one state; the last counts.")
 @click.option(
-    "--time-limit", metavar="SECONDS", type=click.FloatRange(0, min_open=True), help="Gives up a run after it."
+    "--time-limit", metavar="SECONDS", type=cli.FiniteRange(0, min_open=True), help="Gives up a run after it."
 )
 @click.option(
     "--precision",

@@ -27,6 +27,7 @@ from .stages import Pipeline, open_pipeline
 __all__ = ["MLModel", "MLState"]
 
 _PRECISIONS = ("fast", "exact", "fp16")
+_MOST_THREADS = 1024  # each is made, and has a stack, before the first call
 
 
 class MLState:
@@ -145,8 +146,8 @@ class MLModel:
     ) -> None:
         if precision not in _PRECISIONS:
             raise UsageError(f"unknown precision {precision!r}", hint=f"use one of {', '.join(_PRECISIONS)}")
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be 1 or more, not {threads}")
+        if threads is not None and not 1 <= threads <= _MOST_THREADS:
+            raise UsageError(f"threads must be 1 to {_MOST_THREADS}, not {threads}")
         options = Options(precision, threads, fused, cache, trace, kernels_library(kernels))
         self._runnables = open_package(Path(model), options)
         self._package = self._runnables.package

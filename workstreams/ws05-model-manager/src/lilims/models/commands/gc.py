@@ -23,7 +23,7 @@ __all__ = ["command"]
 
 
 @cli.command("gc", epilog="Example: lilims gc --keep 5 --dry-run")
-@click.option("--keep", type=click.FloatRange(min=0), metavar="GB",
+@click.option("--keep", type=cli.FiniteRange(min=0), metavar="GB",
               help="Gigabytes that models, downloads and caches may take [default: LILIMS_QUOTA_GB].")  # fmt: skip
 @destructive
 def command(keep: float | None, yes: bool, dry_run: bool) -> None:

@@ -30,7 +30,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--candidate", type=_FILE, metavar="FILE", help="Judge the last report of this history, instead of measuring."
 )
 @click.option(
-    "--threshold", type=click.FloatRange(0, 10), default=0.1, show_default=True, help="What share worse is allowed."
+    "--threshold", type=cli.FiniteRange(0, 10), default=0.1, show_default=True, help="What share worse is allowed."
 )
 @click.option("--history", type=_FILE, metavar="FILE", help="Append what is measured to this history if it passes.")
 @click.pass_context

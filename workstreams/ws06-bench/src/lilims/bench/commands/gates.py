@@ -23,7 +23,7 @@ __all__ = ["command"]
 @cli.command("gates", epilog="Example: lilims bench gates tiny --minutes 5   exits with 1 if a target is missed")
 @click.argument("positional_model", metavar="[MODEL]", required=False)
 @click.option("-m", "--model", metavar="MODEL", help="The same as MODEL [default: the built-in model].")
-@click.option("--minutes", type=click.FloatRange(0, 24 * 60), default=0.0, help="Decode here so long for throttling.")
+@click.option("--minutes", type=cli.FiniteRange(0, 24 * 60), default=0.0, help="Decode here so long for throttling.")
 @click.option("--embedded", is_flag=True, help="The model is to lie inside an app: under 200 MB.")
 @click.pass_context
 def command(

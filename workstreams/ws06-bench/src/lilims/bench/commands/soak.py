@@ -23,7 +23,7 @@ __all__ = ["command"]
 @click.argument("positional_model", metavar="[MODEL]", required=False)
 @click.option("-m", "--model", metavar="MODEL", help="The same as MODEL [default: the built-in model].")
 @click.option(
-    "--minutes", type=click.FloatRange(0, 24 * 60, min_open=True), default=5.0, show_default=True, help="How long."
+    "--minutes", type=cli.FiniteRange(0, 24 * 60, min_open=True), default=5.0, show_default=True, help="How long."
 )
 @click.option("-n", "--tokens", type=click.IntRange(min=1), default=32, show_default=True, help="Tokens of a sample.")
 @click.option(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lilims.core import cli
 from lilims.core.console import console
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--compute-units", type=click.Choice(["CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]), default="CPU_ONLY",
                  show_default=True, help="Of Core ML."),
     click.option("--only", multiple=True, metavar="NAME", help="This one; may be repeated."),
-    click.option("--limit", type=click.FloatRange(min=1), default=60.0, show_default=True,
+    click.option("--limit", type=cli.FiniteRange(min=1), default=60.0, show_default=True,
                  help="Seconds that each may take."),
     click.option("--list", "listed", is_flag=True, help="Tell the questions, and ask none."),
     click.option("--artefact", type=_FILE, metavar="FILE", help="Write the report to this file, as JSON."),

@@ -38,7 +38,7 @@ def show_claim(won: Claimed) -> None:
 @click.option("--agent", help="Who claims; every agent has a name of its own. Default: LILIMS_AGENT.")
 @click.option("--also", multiple=True, metavar="GLOB", help="Files beyond the task's own; may be repeated.")
 @click.option("--allow-overlap", is_flag=True, help="Even if a live claim may change the same files.")
-@click.option("--lease-minutes", type=click.FloatRange(min=0, min_open=True), help="A shorter lease than the task's.")
+@click.option("--lease-minutes", type=cli.FiniteRange(min=0, min_open=True), help="A shorter lease than the task's.")
 @click.option("--claim", "nonce", metavar="CLAIM", help="Go on with a claim of yours that another clone made.")
 @place_options
 def claim_command(
