@@ -65,7 +65,8 @@ class Texts:
             TokenizerError: there is none.
         """
         if self._tokenizer is None:
-            raise TokenizerError("the model has no tokenizer", where=self._folder, hint="give token ids, not text")
+            hint = "convert it again with the tokenizer's files in the checkpoint; `generate` in Python takes ids too"
+            raise TokenizerError("the model has no tokenizer", where=self._folder, hint=hint)
         return self._tokenizer
 
     @property
