@@ -244,7 +244,7 @@ def test_a_failure_stands_in_the_answer(tmp_path: Path) -> None:
         chat = web.store.create()
         asked = await web.answers.ask(chat, None, "overflow", [])
         _, final = await whole(web, asked["answer"]["id"])
-        assert final["status"] == "failed" and "9000 tokens" in final["error"] and "shorten" in final["error"]
+        assert final["status"] == "failed" and "9000 tokens" in final["error"] and "begin a new chat" in final["error"]
         again = await web.answers.answer(chat, asked["question"]["id"])
         assert again["parent"] == asked["question"]["id"]
 

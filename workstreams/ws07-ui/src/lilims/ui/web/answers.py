@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lilims.core.errors import LilimsError
+from lilims.core.errors import ContextOverflowError, LilimsError
 
 from . import moderation
 from .errors import NotAllowedError, RequestError
@@ -27,6 +27,7 @@ from .store import Store
 __all__ = ["Answers", "Asked", "Job", "Piece", "Submit"]
 
 _SAVE_EVERY = 0.5  # seconds between two writes of a growing answer
+_TOO_LONG = "begin a new chat, or make an earlier message shorter"
 _MODERATED = "a sentence was held back by moderation, and the answer ended there"
 
 
@@ -191,7 +192,8 @@ class Answers:
             if running.job is not None:
                 running.job.cancel()
         except LilimsError as failure:
-            status, error = "failed", f"{failure}" + (f" ({failure.hint})" if failure.hint else "")
+            hint = _TOO_LONG if isinstance(failure, ContextOverflowError) else failure.hint
+            status, error = "failed", f"{failure}" + (f" ({hint})" if hint else "")
         except Exception as failure:
             logging.getLogger("lilims.ui").exception("an answer failed")
             status, error = "failed", f"{type(failure).__name__}: {failure}"
