@@ -105,8 +105,8 @@ class ScriptedJob:
 
 
 class Scripted:
-    """Cards and answers. Attributes: `asked`, every request so far; `gate`, which answers with `hold` wait for; `prompt`,
-    tokens that each prompt has, or None."""
+    """Cards and answers. Attributes: `asked`, every request so far; `gate`, which answers with `hold` wait for;
+    `prompt`, tokens that each prompt has, or None."""
 
     def __init__(self, pace: float = 0.0) -> None:
         self.pace = pace

@@ -147,7 +147,7 @@ def export_swift(
 
 
 def _check_target(folder: Path, target: Path, *, replace: bool) -> None:
-    """Refuses to write into the model or over a folder that it is in; replaces exports alone, and those when told to."""
+    """Refuses the model, a folder that holds it, and what exists, unless that is an export and to be replaced."""
     model, place = folder.resolve(), target.resolve()
     if model.is_relative_to(place) or place.is_relative_to(model):
         inside = "the model's folder" if model == place else "in the model's folder"
