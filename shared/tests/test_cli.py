@@ -250,16 +250,3 @@ def test_a_group_finds_its_commands_by_module_or_by_a_whole_name(monkeypatch: py
     assert command.get_command(context, "nothing") is None
     with pytest.raises(ModuleNotFoundError):
         command.get_command(context, "gone")
-
-
-@pytest.mark.parametrize(("given", "code"), [("0.5", 0), ("nan", 2), ("inf", 2), ("-1", 2)])
-def test_a_range_of_numbers_has_no_nan_in_it(given: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    @cli.command("ask")
-    @click.option("--share", type=cli.FiniteRange(0))
-    def ask(share: float) -> None:
-        """Asks."""
-
-    with pytest.raises(SystemExit) as ended:
-        ask.main(["--share", given])
-    assert ended.value.code == code
-    assert ("in the range x>=0" in capsys.readouterr().err) == (code == 2)

@@ -36,16 +36,6 @@ class _ReaderGone(Exception):
     """The program that reads stdout has gone, as in `lilims run … | head`: not a failure."""
 
 
-class FiniteRange(click.FloatRange):
-    """click's range of numbers, without `nan`, which lies in every range of click's, and without `inf`."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a number in the range {self._describe_range()}.", param, ctx)
-        return number
-
-
 class Commands(click.Group):
     """A group whose commands are entry points."""
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from lilims.core.errors import ContextOverflowError, LilimsError
 
 from . import moderation
-from .errors import NotAllowedError, RequestError
+from .errors import NotAllowedError, NotThereError, RequestError
 from .moderation import Gate
 from .prompts import branch, question
 from .safety import Safety
@@ -243,12 +243,22 @@ class Answers:
         """Ends an answer within a token; False if it is not being written."""
         running = self._running.get(id_)
         if running is None:
-            return False
+            return self._gave_up(id_)
         running.stopped = True
         if running.job is not None:
             running.job.cancel()
         else:  # in a moment: a task that is cancelled before its first step never runs, and would never end its answer
             asyncio.get_running_loop().call_soon(self._tasks[id_].cancel)
+        return True
+
+    def _gave_up(self, id_: str) -> bool:
+        """Marks an answer as interrupted whose server was killed while another one, on the same home, went on."""
+        try:
+            if self._store.message(id_)["status"] != "running":
+                return False
+            self._store.write(id_, status="interrupted")
+        except NotThereError:
+            return False
         return True
 
     async def stop_all(self, conversation: str) -> None:
