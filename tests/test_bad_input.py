@@ -249,6 +249,8 @@ EXPORT: dict[str, Case] = {
         p.manifest(parts=PARTS, package="decode.mlpackage"),
         "…: its functions lie in packages of their own, and Core ML cannot share a state …"),
     "export into a folder": export(nothing, "…: exists already", output="../other"),
+    "export over other work": export(nothing, "…: exists and is no export, so --yes does not replace it", "--yes",
+                                     output="../other"),
     "export over the model": export(nothing, "…: is the model's folder", output="{}", code=2),
     "export under a name": export(nothing, "… is no app name", "--app-name", "$(HOME)", code=2),
     "export under an identifier": export(nothing, "… is no bundle identifier", "--bundle-id", "lilims", code=2),

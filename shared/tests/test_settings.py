@@ -52,6 +52,15 @@ def test_bad_numbers_in_the_environment(value: str) -> None:
         load({"LILIMS_THREADS": value}, None)
 
 
+@pytest.mark.parametrize(
+    ("name", "least"), [("THREADS", 0), ("QUOTA_GB", 0), ("MEMORY_MB", -1), ("TELEMETRY_DAYS", 1), ("TELEMETRY_MB", 1)]
+)
+def test_numbers_that_mean_nothing(name: str, least: int) -> None:
+    assert getattr(load({f"LILIMS_{name}": str(least)}, None), name.lower()) == least
+    with pytest.raises(UsageError, match=f"LILIMS_{name} must be {least} or more, not {least - 1}"):
+        load({f"LILIMS_{name}": str(least - 1)}, None)
+
+
 @pytest.mark.parametrize(("value", "wanted"), [("1", True), ("ON", True), ("no", False), ("", False)])
 def test_truth_values(value: str, wanted: bool) -> None:
     assert load({"LILIMS_DEBUG": value}, None).debug is wanted

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx2
@@ -80,12 +82,31 @@ def test_no_server(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no lilims server answers" in capsys.readouterr().err
 
 
+def test_another_server(capsys: pytest.CaptureFixture[str]) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<p>Hello")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert run(["ps", "--url", f"http://127.0.0.1:{server.server_port}"]) == 1
+    assert "what answers is no lilims server" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["--host", "0.0.0.0"], 2, "no API key is asked for"),
         (["--host", "0.0.0.0", "--api-key", "a b"], 2, "visible ASCII"),
         (["--cors-origin", "*"], 2, "is not an origin"),
+        (["--allow-host", "https://chat.example.org"], 2, "is not a host name"),
+        (["--allow-host", "chat.example.org:8443"], 2, "is not a host name"),
+        (["--api-key", ""], 2, "--api-key is empty"),
         (["no-such-model"], 1, "no model 'no-such-model'"),
         (["./nowhere"], 1, "no such folder"),
         (["--host", "203.0.113.7", "--api-key", "k"], 1, "cannot listen there"),

@@ -64,6 +64,8 @@ class Settings:
     """Prefix of claim refs; empty means what specs/protocol.toml says."""
 
 
+_LEAST = {"memory_mb": -1, "telemetry_days": 1, "telemetry_mb": 1}
+"""The least value of whole numbers for which it is not 0."""
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
@@ -78,11 +80,19 @@ def _parse(name: str, kind: Any, raw: Any, where: str) -> Any:
     raise UsageError(f"{name} must be {wanted}, not {raw!r}", where=where)
 
 
+def _checked(key: str, name: str, kind: Any, raw: Any, where: str) -> Any:
+    """The value of a setting; `name` is what the user calls it there."""
+    value = _parse(name, kind, raw, where)
+    if kind == "int" and value < (least := _LEAST.get(key, 0)):
+        raise UsageError(f"{name} must be {least} or more, not {value}", where=where)
+    return value
+
+
 def load(environ: Mapping[str, str], config: Path | None) -> Settings:
     """Reads the settings from an environment and a config file (None, or absent: none).
 
     Raises:
-        UsageError: a value is not of its type, a key is unknown, or the file is not TOML.
+        UsageError: a value is not of its type or too small, a key is unknown, or the file is not TOML.
     """
     kinds = {f.name: str(f.type) for f in fields(Settings)}
     values: dict[str, Any] = {}
@@ -99,11 +109,11 @@ def load(environ: Mapping[str, str], config: Path | None) -> Settings:
         for key, raw in section.items():
             if key not in kinds:
                 raise UsageError(f"unknown setting {key!r}", where=config, hint=f"known: {', '.join(kinds)}")
-            values[key] = _parse(key, kinds[key], raw, str(config))
+            values[key] = _checked(key, key, kinds[key], raw, str(config))
     for key, kind in kinds.items():
         variable = f"LILIMS_{key.upper()}"
         if variable in environ:
-            values[key] = _parse(variable, kind, environ[variable], "environment")
+            values[key] = _checked(key, variable, kind, environ[variable], "environment")
     return Settings(**values)
 
 

@@ -243,11 +243,14 @@ def test_a_call_and_its_result_go_back(client: openai.OpenAI) -> None:
         ({"messages": [{"role": "user", "content": "x " * 3000}]}, openai.BadRequestError, "context_length_exceeded",
          "messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
-         openai.BadRequestError, "invalid_value", None),
+         openai.BadRequestError, "invalid_value", "messages.0.content.0.type"),
+        ({"messages": [{"role": "user", "content": 5}]}, openai.BadRequestError, "invalid_value", "messages.0.content"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}},
          openai.BadRequestError, "invalid_constraint", "response_format"),
-        ({"tool_choice": "required"}, openai.BadRequestError, "invalid_value", None),
-        ({"top_logprobs": 3}, openai.BadRequestError, "invalid_value", None),
+        ({"tool_choice": "required"}, openai.BadRequestError, "invalid_value", "tool_choice"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"not": {}}}}],
+          "tool_choice": "required"}, openai.BadRequestError, "invalid_constraint", "tools"),
+        ({"top_logprobs": 3}, openai.BadRequestError, "invalid_value", "top_logprobs"),
         ({"logit_bias": {"99999999": 1}}, openai.BadRequestError, "invalid_value", None),
     ],
     ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else None,
@@ -259,6 +262,22 @@ def test_errors(client: openai.OpenAI, asked: dict[str, Any], kind: Any, code: s
     assert (error.code, error.type) == (code, "invalid_request_error")
     assert param is None or error.param == param
     assert error.body["message"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "param", "words"),
+    [
+        ({"prompt": [1, -2]}, "invalid_value", "prompt.1", "greater than or equal to 0"),
+        ({"prompt": []}, "invalid_value", "prompt", "at least 1 item"),
+        ({"prompt": "x " * 3000}, "context_length_exceeded", "prompt", "tokens"),
+        ({"prompt": "x", "echo": True, "logprobs": 1}, "invalid_value", "echo", "not supported"),
+    ],
+    ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else None,
+)
+def test_errors_of_completions(client: openai.OpenAI, asked: Any, code: str, param: str, words: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=words) as raised:
+        client.completions.create(model="stories", **asked)
+    assert (raised.value.code, raised.value.param) == (code, param)
 
 
 def test_keys(shared_home: Any) -> None:

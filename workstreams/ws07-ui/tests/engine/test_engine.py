@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -109,6 +110,26 @@ def test_the_queue_is_bounded() -> None:
     assert with_engine(work, parallel=1, queue=2, ahead=2).retry_after >= 1
 
 
+def test_a_refusal_says_how_long_those_that_wait_will_run() -> None:
+    async def work(engine: Engine) -> tuple[int, float]:
+        async def some(tokens: int) -> list[Job]:
+            return [await engine.submit(Request(prompt="Once", max_tokens=tokens, ignore_eos=True)) for _ in range(9)]
+
+        await engine.load()
+        begun = time.perf_counter()
+        await asyncio.gather(*[job.text() for job in await some(20)])
+        seconds = time.perf_counter() - begun  # for as many as will wait, and one more
+        jobs = await some(400)
+        with pytest.raises(QueueFullError) as refused:
+            await engine.submit(Request(prompt="Once"))
+        for job in jobs:
+            job.cancel()
+        return refused.value.retry_after, seconds
+
+    told, seconds = with_engine(work, parallel=1, queue=8)
+    assert 1 <= told <= max(1, round(seconds))
+
+
 def test_a_reader_that_stops_loses_its_place() -> None:
     async def work(engine: Engine) -> list[Any]:
         job = await engine.submit(Request(prompt="Once", max_tokens=300, ignore_eos=True))
@@ -163,6 +184,16 @@ def test_cards_and_unloading() -> None:
         assert engine.unload("stories") and not engine.unload("stories") and engine.loaded() == []
 
     with_engine(work)
+
+
+@pytest.mark.parametrize(("context", "told"), [(100, 100), (4096, 512)])
+def test_a_card_tells_the_context_that_is_served(context: int, told: int) -> None:
+    async def work(engine: Engine) -> tuple[int | None, int]:
+        job = await engine.submit(Request(prompt="x", max_tokens=1))
+        await job.text()
+        return engine.card("stories").context, job.context
+
+    assert with_engine(work, load={"context": context}) == (told, told)
 
 
 def test_an_idle_model_goes_after_its_time() -> None:

@@ -117,8 +117,26 @@ def test_what_is_there_stays_unless_it_is_said(model: Path, tmp_path: Path) -> N
     with pytest.raises(OutputExistsError, match="exists already") as caught:
         export_swift(model, target)
     assert "--yes" in str(caught.value.hint) and [p.name for p in target.iterdir()] == ["mine.txt"]
+    with pytest.raises(OutputExistsError, match="no export, so --yes does not replace it"):
+        export_swift(model, target, replace=True)
+    assert [p.name for p in target.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("model_only", [False, True])
+def test_an_earlier_export_is_replaced_when_it_is_said(model: Path, tmp_path: Path, model_only: bool) -> None:
+    target = tmp_path / "app"
+    export_swift(model, target, model_only=model_only)
+    (target / "mine.txt").write_text("mine")
     export_swift(model, target, replace=True)
     assert not (target / "mine.txt").exists() and (target / "App").is_dir()
+
+
+def test_a_file_is_never_replaced(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "app"
+    target.write_text("mine")
+    with pytest.raises(OutputExistsError, match="is no export"):
+        export_swift(model, target, replace=True)
+    assert target.read_text() == "mine"
 
 
 def test_a_damaged_model_leaves_nothing(model: Path, tmp_path: Path) -> None:

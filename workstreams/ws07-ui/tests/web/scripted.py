@@ -105,12 +105,14 @@ class ScriptedJob:
 
 
 class Scripted:
-    """Cards and answers. Attributes: `asked`, every request so far; `gate`, which answers with `hold` wait for."""
+    """Cards and answers. Attributes: `asked`, every request so far; `gate`, which answers with `hold` wait for;
+    `prompt`, tokens that each prompt has, or None."""
 
     def __init__(self, pace: float = 0.0) -> None:
         self.pace = pace
         self.asked: list[Asked] = []
         self.gate = asyncio.Event()
+        self.prompt: int | None = None
 
     def cards(self) -> list[Card]:
         return CARDS
@@ -134,7 +136,7 @@ class Scripted:
         if "think" in text:
             pieces = [Piece(reasoning="First I consider it. "), Piece(reasoning="Then I decide."), *pieces]
         job = ScriptedJob(pieces, self.pace, self.gate if "hold" in text else None)
-        job.prompt = 20 + len(text) // 4
+        job.prompt = self.prompt or 20 + len(text) // 4
         if "cut" in text:
             job.finish = "length"
         return job

@@ -113,6 +113,19 @@ def test_stop_keeps_what_there_is(tmp_path: Path) -> None:
     run(tmp_path, body)
 
 
+def test_stop_ends_what_nobody_writes(tmp_path: Path) -> None:
+    """The server that wrote it was killed, and another one on the same home was there all the time."""
+
+    async def body(web: Web, engine: Scripted) -> None:
+        chat = web.store.create()
+        question = web.store.add(chat, None, "user", "hello")["id"]
+        left = web.store.add(chat, question, "assistant", "Answer", status="running")["id"]
+        assert web.answers.stop(left) and web.store.message(left)["status"] == "interrupted"
+        assert web.answers.stop(left) is False and web.answers.stop("nothing") is False
+
+    run(tmp_path, body)
+
+
 def test_stop_before_the_first_step(tmp_path: Path) -> None:
     async def body(web: Web, engine: Scripted) -> None:
         chat = web.store.create()
@@ -244,7 +257,7 @@ def test_a_failure_stands_in_the_answer(tmp_path: Path) -> None:
         chat = web.store.create()
         asked = await web.answers.ask(chat, None, "overflow", [])
         _, final = await whole(web, asked["answer"]["id"])
-        assert final["status"] == "failed" and "9000 tokens" in final["error"] and "shorten" in final["error"]
+        assert final["status"] == "failed" and "9000 tokens" in final["error"] and "begin a new chat" in final["error"]
         again = await web.answers.answer(chat, asked["question"]["id"])
         assert again["parent"] == asked["question"]["id"]
 

@@ -82,8 +82,12 @@ class Access:
     def of(
         cls, host: str, *, hosts: Iterable[str] = (), origins: Iterable[str] = (), api_key: str | None = None
     ) -> Access:
-        """What follows from the address that the server listens on; `hosts` are further names that it has."""
-        names = {"localhost", "127.0.0.1", "::1", *(one.lower().strip("[]") for one in hosts)}
+        """What follows from the address that the server listens on; `hosts` are further names that it has.
+
+        Raises:
+            UsageError: a name is none that a Host header could have, or as the class.
+        """
+        names = {"localhost", "127.0.0.1", "::1", *map(_name, hosts)}
         bound = host.lower().strip("[]")
         everywhere = bound in ("0.0.0.0", "::", "")
         if not everywhere:
@@ -202,6 +206,17 @@ def host_name(header: str) -> str | None:
     """The name in a Host header, lower case and without brackets or port; None where it is no name."""
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?", header)
     return None if found is None else (found[1] or found[2]).lower().rstrip(".")
+
+
+def _name(given: str) -> str:
+    """A name of this server as `host_name` finds it in a request."""
+    plain = given.strip("[]")
+    name = host_name(f"[{plain}]" if ":" in plain else plain)
+    if name is None:
+        raise UsageError(
+            f"{given!r} is not a host name", hint="such as chat.example.org, without scheme, port and path"
+        )
+    return name
 
 
 def is_loopback(host: str) -> bool:

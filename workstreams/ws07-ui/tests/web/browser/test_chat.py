@@ -114,6 +114,41 @@ def test_a_closed_window_does_not_stop_the_answer(chat: Chat) -> None:
     expect(page.locator(".message.assistant .prose")).to_have_text((WORDS * 12).strip())
 
 
+def test_an_edit_that_is_not_sent_outlives_a_look_at_another_tab(chat: Chat) -> None:
+    page = chat.page
+    chat.ask("First")
+    chat.done("Answer 1")
+    page.locator(".message.user").get_by_role("button", name="Edit").click()
+    page.get_by_label("Edit your message").fill("Changed, not sent")
+    with page.expect_response(lambda answer: "/web/api/conversations/" in answer.url):  # what coming back asks
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(100)
+    expect(page.get_by_label("Edit your message")).to_have_value("Changed, not sent")
+    expect(page.get_by_label("Edit your message")).to_be_focused()
+    page.get_by_role("button", name="Send as new version").click()
+    chat.done("Answer 2 to: Changed, not sent")
+    page.locator(".message.user").get_by_role("button", name="Edit").click()
+    expect(page.get_by_label("Edit your message")).to_have_value("Changed, not sent")
+
+
+def test_a_full_context_is_said_and_not_continued(chat: Chat) -> None:
+    page = chat.page
+    chat.ask("cut")
+    chat.done("reached its longest length")
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    chat.engine.prompt = 4096
+    page.get_by_role("button", name="Answer again").click()
+    chat.done("its context is full")
+    expect(page.get_by_role("button", name="Continue")).to_have_count(0)
+
+
+def test_text_that_is_read_from_the_right_stands_there(chat: Chat) -> None:
+    chat.ask("\u05e9\u05dc\u05d5\u05dd")
+    chat.done("Answer 1")
+    for place in (".message.user .text", ".message.assistant .prose p"):
+        expect(chat.page.locator(place).first).to_have_css("unicode-bidi", "plaintext")
+
+
 def test_two_tabs_of_one_browser_tell_each_other(chat: Chat) -> None:
     second = chat.page.context.new_page()
     second.goto(chat.address)

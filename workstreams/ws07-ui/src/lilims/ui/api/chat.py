@@ -15,11 +15,13 @@ from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from lilims.runtime.errors import ConstraintError
+
 from ..engine import Engine, Job, Request
 from . import responses as r
 from .bodies import read_body
 from .choice import Choice, Parser, usage_of
-from .errors import ApiError
+from .errors import ApiError, naming
 from .messages import template_messages
 from .requests import ChatRequest, NamedTool, Sampled, Tool
 from .stream import EventStream, merged, while_connected
@@ -95,7 +97,8 @@ async def chat_completions(http: HttpRequest) -> Response | EventStream:
     asked = await read_body(http, ChatRequest)
     engine: Engine = http.app.state.engine
     plan = _Plan(asked)
-    jobs = await submit_all(engine, plan.request(), asked)
+    with naming(ConstraintError, "tools" if asked.forces_call else "response_format"):
+        jobs = await submit_all(engine, plan.request(), asked)
     named, logprobs = isinstance(asked.tool_choice, NamedTool), bool(asked.logprobs)
     choices = [
         Choice(i, job, parser=plan.parser(), logprobs=logprobs, named=named) for i, job in enumerate(jobs)

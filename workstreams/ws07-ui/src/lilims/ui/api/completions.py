@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from lilims.core.errors import ContextOverflowError
 from lilims.runtime import Token
 
 from ..engine import Engine, Job, Request
@@ -21,6 +22,7 @@ from . import responses as r
 from .bodies import read_body
 from .chat import fingerprint, sampling_of, submit_each, told
 from .choice import usage
+from .errors import naming
 from .requests import CompletionRequest
 from .stream import EventStream, merged
 
@@ -43,7 +45,8 @@ async def completions(http: HttpRequest) -> Response | EventStream:
         )
         for prompt in asked.prompts
     ]
-    jobs = await submit_each(engine, requests, asked)
+    with naming(ContextOverflowError, "prompt"):
+        jobs = await submit_each(engine, requests, asked)
     echoed = [_text(prompt, jobs[i * asked.choices]) if asked.echo else "" for i, prompt in enumerate(asked.prompts)]
     choices = [_Choice(i, job, asked, echoed[i // asked.choices]) for i, job in enumerate(jobs)]
     answer = _Answer(choices, asked)

@@ -6,9 +6,12 @@ Knows which error has which status. Must not know where errors come from.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from starlette.responses import Response
 
 from lilims.core.errors import (
@@ -24,7 +27,7 @@ from lilims.runtime.errors import ConstraintError
 
 from ..engine.errors import QueueFullError, StalledError, StoppedError
 
-__all__ = ["ApiError", "api_error", "error_response"]
+__all__ = ["ApiError", "api_error", "error_response", "naming"]
 
 _KINDS: list[tuple[type[LilimsError], int, str | None]] = [
     (ContextOverflowError, 400, "context_length_exceeded"),
@@ -39,7 +42,7 @@ _KINDS: list[tuple[type[LilimsError], int, str | None]] = [
     (StalledError, 408, "stalled"),
 ]
 """Error, status, code; the first that fits. Whatever else lilims raises is the server's: 500."""
-_PARAMS = {"context_length_exceeded": "messages", "model_not_found": "model", "invalid_constraint": "response_format"}
+_PARAMS = {"context_length_exceeded": "messages", "model_not_found": "model"}
 _TYPES = {401: "authentication_error", 403: "permission_error", 408: "timeout_error", 503: "service_unavailable_error"}
 
 
@@ -98,6 +101,17 @@ def api_error(error: BaseException) -> ApiError:
     return ApiError(500, f"unexpected {type(error).__name__}", "internal_error")
 
 
+@contextmanager
+def naming(kind: type[LilimsError], param: str) -> Iterator[None]:
+    """Errors of a kind say that it is this field of the request that they are about."""
+    try:
+        yield
+    except kind as error:
+        known = api_error(error)
+        known.param = param
+        raise known from error
+
+
 def error_response(error: ApiError) -> Response:
     """The error as a response."""
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
@@ -109,12 +123,20 @@ def error_response(error: ApiError) -> Response:
 
 def _invalid(error: ValidationError) -> ApiError:
     """The first thing that is wrong with a request, as `field.0.name: what`."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = [str(part) for part in first["loc"] if not _is_tag(part)]
-    param = ".".join(place) or None
+    found = error.errors(include_url=False, include_input=False)
+    start = _place(found[0])
+    same = [one for one in found if _place(one)[: len(start)] == start]
+    # of a value of several types each has its say: the one that read furthest into the value was meant
+    first = max(same, key=lambda one: (len(_place(one)), not one["type"].endswith("_type")))
+    param = ".".join(_place(first)) or getattr(first.get("ctx", {}).get("error"), "param", None)
     message = first["msg"].removeprefix("Value error, ")
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-    return ApiError(400, f"{param}: {message}" if param else message, code, param=param)
+    return ApiError(400, f"{param}: {message}" if first["loc"] else message, code, param=param)
+
+
+def _place(error: ErrorDetails) -> list[str]:
+    """Where an error is, in the request's own words."""
+    return [str(part) for part in error["loc"] if not _is_tag(part)]
 
 
 def _is_tag(part: str | int) -> bool:

@@ -20,6 +20,14 @@ ModelName = Annotated[str, Field(min_length=1, max_length=300)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
 
+class FieldError(ValueError):
+    """A field that does not go with the others; `param` is its name."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 class Given(BaseModel):
     """What a client sends: types are not converted, unknown fields are ignored."""
 
@@ -154,7 +162,7 @@ class Sampled(Given):
     @model_validator(mode="after")
     def _streamed(self) -> Sampled:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options is only for stream: true")
+            raise FieldError("stream_options", "stream_options is only for stream: true")
         return self
 
     @property
@@ -186,12 +194,15 @@ class ChatRequest(Sampled):
     @model_validator(mode="after")
     def _fits(self) -> ChatRequest:
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs is only for logprobs: true")
+            raise FieldError("top_logprobs", "top_logprobs is only for logprobs: true")
         _check_tools(self.tools or [], self.tool_choice)
         if self.forces_call and self.response_format is not None and self.response_format.type != "text":
-            raise ValueError("response_format and a tool_choice that forces a call exclude each other")
+            message = "response_format and a tool_choice that forces a call exclude each other"
+            raise FieldError("response_format", message)
         if wrong := {"messages", "tools", "add_generation_prompt"} & set(self.chat_template_kwargs or {}):
-            raise ValueError(f"chat_template_kwargs cannot hold {min(wrong)!r}: the template has its own")
+            raise FieldError(
+                "chat_template_kwargs", f"chat_template_kwargs cannot hold {min(wrong)!r}: the template has its own"
+            )
         return self
 
     @property
@@ -211,11 +222,11 @@ class ChatRequest(Sampled):
 def _check_tools(tools: Sequence[Tool], choice: Any) -> None:
     names = [tool.function.name for tool in tools]
     if len(set(names)) != len(names):
-        raise ValueError("two tools have the same name")
+        raise FieldError("tools", "two tools have the same name")
     if choice not in (None, "none") and not names:
-        raise ValueError("tool_choice is only for requests with tools")
+        raise FieldError("tool_choice", "tool_choice is only for requests with tools")
     if isinstance(choice, NamedTool) and choice.function.name not in names:
-        raise ValueError(f"tool_choice names {choice.function.name!r}, which is not one of the tools")
+        raise FieldError("tool_choice", f"tool_choice names {choice.function.name!r}, which is not one of the tools")
 
 
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1 << 20)]
@@ -238,9 +249,9 @@ class CompletionRequest(Sampled):
     @model_validator(mode="after")
     def _fits(self) -> CompletionRequest:
         if self.best_of is not None and self.best_of != self.choices:
-            raise ValueError("best_of is not supported: leave it out, and ask for n")
+            raise FieldError("best_of", "best_of is not supported: leave it out, and ask for n")
         if self.echo and self.logprobs is not None:
-            raise ValueError("echo with logprobs is not supported")
+            raise FieldError("echo", "echo with logprobs is not supported")
         return self
 
     @property

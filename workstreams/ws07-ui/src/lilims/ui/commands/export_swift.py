@@ -28,7 +28,7 @@ __all__ = ["command"]
 @click.option("--bundle", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
               help="Whether the model is part of the app; auto: up to 200 MB.")  # fmt: skip
 @click.option("--model-only", is_flag=True, help="Only the model's folder, to be imported in an app that there is.")
-@click.option("--yes", is_flag=True, help="Replace DIR; what is in it is lost.")
+@click.option("--yes", is_flag=True, help="Replace DIR, an earlier export; what is in it is lost.")
 @click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 @cli.model_argument
 def command(

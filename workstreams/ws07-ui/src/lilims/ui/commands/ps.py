@@ -51,9 +51,12 @@ def _ask(url: str, key: str, method: str, path: str, body: Any) -> dict[str, Any
     try:
         with httpx2.Client(base_url=url, timeout=_SECONDS, headers=headers, trust_env=False) as client:
             answer = client.request(method, path, json=body)
-            value = answer.json()
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as exc:
         raise ServerError(f"no lilims server answers: {one_line(str(exc))}", where=url) from exc
+    try:
+        value = answer.json()
+    except ValueError:  # a page of some other server
+        value = None
     if not isinstance(value, dict):
         raise ServerError("what answers is no lilims server", where=url)
     if answer.is_error:

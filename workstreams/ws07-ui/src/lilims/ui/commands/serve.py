@@ -70,6 +70,8 @@ def command(models: tuple[str, ...], more: tuple[str, ...], host: str, port: int
     from ..security import Access, is_loopback
     from ..serving import bound_socket, server_of, url_of
 
+    if options["api_key"] == "":
+        raise UsageError("--api-key is empty", hint="give a key, or leave it out; `openssl rand -hex 32` makes one")
     key = options["api_key"] or settings().api_key or None
     if not is_loopback(host) and key is None:
         raise UsageError(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 _LOOK = 1.0  # seconds between two looks at models that may go
-_TYPICAL = 5.0  # seconds of a request, before any has ended
+_TYPICAL = 5.0  # seconds that a request runs, before any has ended
 
 
 class Engine:
@@ -64,6 +64,7 @@ class Engine:
         self._dropped = False  # models went whose memory is not yet free
         self._open = 0  # requests that were taken and have not ended
         self._typical = _TYPICAL
+        self._ended = 0  # requests that have run and ended
         self._keeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Engine:
@@ -106,7 +107,15 @@ class Engine:
 
     def cards(self) -> list[Card]:
         """Every model that can be asked."""
-        return [replace(card, loaded=card.name in self._loaded) for card in self._catalogue.cards()]
+        return [
+            replace(card, loaded=card.name in self._loaded, context=self._context(card))
+            for card in self._catalogue.cards()
+        ]
+
+    def _context(self, card: Card) -> int | None:
+        """The context that a model is loaded with: its own, or less where the server was told so."""
+        most = self.settings.load.get("context")
+        return min(card.context, most) if card.context and most else card.context
 
     def card(self, name: str) -> Card:
         """The card of one model.
@@ -182,7 +191,9 @@ class Engine:
         def ended(job: Job) -> None:
             self._open -= 1
             self._leave(taken)
-            self._typical += 0.1 * (time.perf_counter() - submitted - self._typical)
+            if job.began is not None:  # what it waited before says how many there are, not how long each takes
+                self._ended += 1
+                self._typical += (time.perf_counter() - job.began - self._typical) / min(self._ended, 10)
             for observer in self.observers:
                 observer(job)
 
@@ -254,7 +265,7 @@ class Engine:
                 gc.collect()
 
     def _retry_after(self) -> int:
-        """Seconds until a place is likely: a typical request's time over those that run side by side."""
+        """Seconds until those that wait have run: a typical request's time, over those that run side by side."""
         return max(1, min(60, round(self._typical * self.waiting / max(1, self.settings.parallel))))
 
 

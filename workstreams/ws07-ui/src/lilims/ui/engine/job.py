@@ -36,6 +36,7 @@ class Job(AsyncIterator[Token]):
         prompt: token ids of the prompt.
         context: the most tokens that prompt and answer have together.
         state: waiting for its turn, running, or ended.
+        began: `time.perf_counter()` when it was first let run; None before.
         cancelled: `cancel` was called.
         error: what it failed with.
         statistics: figures of the generation; they grow while it runs.
@@ -52,6 +53,7 @@ class Job(AsyncIterator[Token]):
         self.context = work.model.context
         self.vocabulary = Vocabulary(work.model)
         self.state: State = "waiting"
+        self.began: float | None = None
         self.cancelled = False
         self.error: BaseException | None = None
         self.ended = asyncio.Event()

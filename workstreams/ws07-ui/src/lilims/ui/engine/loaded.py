@@ -81,13 +81,19 @@ class LoadedModel:
 def load_model(name: str, folder: Path | None, settings: EngineSettings) -> LoadedModel:
     """Loads a model and the functions that generating takes; no folder is the built-in one, made now if need be.
 
+    A context in the settings bounds that of each model: one whose own is smaller keeps it.
+
     Raises:
         LilimsError: as `lilims.runtime.load`, `Model.prepare` and `lilims.models.resolve`.
     """
+    from lilims.core.manifest import read_manifest
     from lilims.models import resolve
     from lilims.runtime import load
 
-    model = load(resolve() if folder is None else folder, **_options(settings.load))
+    place, options = resolve() if folder is None else folder, _options(settings.load)
+    if "context" in options:
+        options["context"] = min(options["context"], read_manifest(place).context)
+    model = load(place, **options)
     model.prepare()
     return LoadedModel(name, model, settings)
 

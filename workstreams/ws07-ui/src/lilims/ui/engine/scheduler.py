@@ -118,7 +118,7 @@ class Scheduler:
             if job.cancelled:
                 self._running.append(job)
             elif len(self._running) < self._parallel and self._places(job):
-                job.state = "running"
+                job.state, job.began = "running", time.perf_counter()
                 self._running.append(job)
             else:
                 later.append(job)

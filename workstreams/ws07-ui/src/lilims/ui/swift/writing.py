@@ -39,6 +39,8 @@ EMBEDDED = 200_000_000
 _SOURCES = Path(__file__).parent / "starter"
 _RENAMED = {"gitignore": ".gitignore"}  # so that it does not count in this repository
 _LEFT_OUT = frozenset({".build", ".swiftpm", "DerivedData", "__pycache__"})
+_OWN = ("Lilims.xcodeproj", STARTER)
+"""What tells an export, of an app or of a model alone, from a folder of something else."""
 _BLOCK = 1 << 20
 _APP_NAME = re.compile(r"[^\W_][\w .-]{0,29}")
 _BUNDLE_ID = re.compile(r"[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){1,5}")
@@ -113,7 +115,7 @@ def export_swift(
         target: what is written.
         bundle: whether the model goes into the app; auto where it has at most `EMBEDDED` bytes.
         model_only: only the model's folder, for import in an app that there is.
-        replace: `target` may exist, and what is in it is lost.
+        replace: `target` may be an earlier export, and what is in it is lost.
         dry_run: everything is checked, nothing is written.
         advance: is told how many bytes were copied.
 
@@ -121,7 +123,7 @@ def export_swift(
         UnsupportedError: the Swift sources cannot run this model; the message says why.
         TokenizerError: it has no tokenizer.
         IntegrityError: a file of it is not what its manifest records.
-        OutputExistsError: `target` exists.
+        OutputExistsError: `target` exists, or is no export that `replace` could replace.
         UsageError: the model lies in `target`, or the other way round.
     """
     from lilims.core.manifest import read_manifest
@@ -145,15 +147,21 @@ def export_swift(
 
 
 def _check_target(folder: Path, target: Path, *, replace: bool) -> None:
-    """Refuses to write into the model, to replace a folder that it is in, and to replace any without being told."""
+    """Refuses the model, a folder that holds it, and what exists, unless that is an export and to be replaced."""
     model, place = folder.resolve(), target.resolve()
     if model.is_relative_to(place) or place.is_relative_to(model):
         inside = "the model's folder" if model == place else "in the model's folder"
         where = inside if place.is_relative_to(model) else "a folder that holds the model"
         raise UsageError(f"is {where}", where=target, hint="choose another -o")
-    if not replace and target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not replace:
         raise OutputExistsError(
             "exists already", where=target, hint="choose another -o, or --yes, which loses what is in it"
+        )
+    if not any((target / name).exists() for name in _OWN):  # a slip such as `-o .` loses no other work
+        raise OutputExistsError(
+            "exists and is no export, so --yes does not replace it", where=target, hint="choose another -o"
         )
 
 

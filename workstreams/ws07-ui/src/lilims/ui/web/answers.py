@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from lilims.core.errors import LilimsError
+from lilims.core.errors import ContextOverflowError, LilimsError
 
 from . import moderation
-from .errors import NotAllowedError, RequestError
+from .errors import NotAllowedError, NotThereError, RequestError
 from .moderation import Gate
 from .prompts import branch, question
 from .safety import Safety
@@ -27,6 +27,7 @@ from .store import Store
 __all__ = ["Answers", "Asked", "Job", "Piece", "Submit"]
 
 _SAVE_EVERY = 0.5  # seconds between two writes of a growing answer
+_TOO_LONG = "begin a new chat, or make an earlier message shorter"
 _MODERATED = "a sentence was held back by moderation, and the answer ended there"
 
 
@@ -191,7 +192,8 @@ class Answers:
             if running.job is not None:
                 running.job.cancel()
         except LilimsError as failure:
-            status, error = "failed", f"{failure}" + (f" ({failure.hint})" if failure.hint else "")
+            hint = _TOO_LONG if isinstance(failure, ContextOverflowError) else failure.hint
+            status, error = "failed", f"{failure}" + (f" ({hint})" if hint else "")
         except Exception as failure:
             logging.getLogger("lilims.ui").exception("an answer failed")
             status, error = "failed", f"{type(failure).__name__}: {failure}"
@@ -241,12 +243,22 @@ class Answers:
         """Ends an answer within a token; False if it is not being written."""
         running = self._running.get(id_)
         if running is None:
-            return False
+            return self._gave_up(id_)
         running.stopped = True
         if running.job is not None:
             running.job.cancel()
         else:  # in a moment: a task that is cancelled before its first step never runs, and would never end its answer
             asyncio.get_running_loop().call_soon(self._tasks[id_].cancel)
+        return True
+
+    def _gave_up(self, id_: str) -> bool:
+        """Marks an answer as interrupted whose server was killed while another one, on the same home, went on."""
+        try:
+            if self._store.message(id_)["status"] != "running":
+                return False
+            self._store.write(id_, status="interrupted")
+        except NotThereError:
+            return False
         return True
 
     async def stop_all(self, conversation: str) -> None:

@@ -128,7 +128,9 @@ export async function goOn(message) {
 
 export async function stop() {
   const message = writing();
-  if (message) await api.post(`/messages/${message.id}/stop`);
+  if (!message) return;
+  await api.post(`/messages/${message.id}/stop`);
+  if (!state.following) await refresh(); // nobody writes it: its server was killed
 }
 
 export async function show(message) {

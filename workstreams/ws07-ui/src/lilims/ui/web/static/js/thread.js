@@ -9,13 +9,14 @@ import { canGoOn, siblings } from "./tree.js";
 const thread = document.getElementById("thread");
 const messages = document.getElementById("messages");
 const articles = new Map();
-let editing = null;
+let editing = null; // the id of the message that is edited, and its form, which outlives redrawing
 let frame = 0;
 
 const NOTES = {
   stopped: "You stopped this answer.",
   interrupted: "This answer was interrupted: the server was stopped while it was written.",
   length: "The answer reached its longest length.",
+  full: "The model can read no more: its context is full. Begin a new chat, or edit an earlier message.",
 };
 
 /** Whether the end is in view; then it stays there while text comes. */
@@ -47,13 +48,13 @@ function figures(message) {
 }
 
 function question(message) {
-  if (editing === message.id) return editor(message);
+  if (editing?.id === message.id) return editing.form;
   const files = message.attachments.map((file) => h("span", { class: "file" }, icon("attach"), h("span", {}, file.name)));
   return [
     files.length ? h("div", { class: "files" }, files) : null,
     message.content ? h("div", { class: "text" }, message.content) : null,
     h("div", { class: "actions" }, switcher(message), copier(message),
-      tool("edit", "Edit", () => { editing = message.id; draw(); articles.get(message.id).querySelector("textarea").focus(); }, { disabled: Boolean(chat.writing()) })),
+      tool("edit", "Edit", () => { editing = { id: message.id, form: editor(message) }; draw(); articles.get(message.id).querySelector("textarea").focus(); }, { disabled: Boolean(chat.writing()) })),
   ];
 }
 
@@ -69,8 +70,9 @@ function editor(message) {
   const submit = (event) => {
     event?.preventDefault();
     if (!area.value.trim() && !message.attachments.length) return;
+    const sent = editing;
     editing = null;
-    chat.send(area.value, message.attachments, message.parent).then(() => document.getElementById("question").focus(), (error) => { editing = message.id; fail(error); });
+    chat.send(area.value, message.attachments, message.parent).then(() => document.getElementById("question").focus(), (error) => { editing = sent; fail(error); });
   };
   area.addEventListener("keydown", (event) => {
     if (event.key === "Escape") { event.stopPropagation(); end(); }
@@ -83,10 +85,11 @@ function editor(message) {
 
 function note(message) {
   const cut = message.status === "complete" && message.statistics?.finish_reason === "length";
-  const text = cut ? NOTES.length : NOTES[message.status] || message.error;
+  const full = cut && message.statistics.prompt_tokens + message.statistics.generated_tokens >= model(message.model)?.context;
+  const text = full ? NOTES.full : cut ? NOTES.length : NOTES[message.status] || message.error;
   if (!text) return null;
   const buttons = [];
-  if (canGoOn(message) && message.content && !chat.writing()) buttons.push(h("button", { type: "button", class: "button", onclick: () => chat.goOn(message).catch(fail) }, "Continue"));
+  if (canGoOn(message) && message.content && !full && !chat.writing()) buttons.push(h("button", { type: "button", class: "button", onclick: () => chat.goOn(message).catch(fail) }, "Continue"));
   if (message.status === "failed" || (!message.content && canGoOn(message))) buttons.push(h("button", { type: "button", class: "button", disabled: Boolean(chat.writing()), onclick: () => chat.regenerate(message).catch(fail) }, "Try again"));
   return h("div", { class: `note ${message.status === "failed" ? "bad" : "calm"}` }, h("span", {}, text), h("span", { class: "pair" }, buttons));
 }
@@ -153,7 +156,9 @@ export function draw(focus) {
   const path = chat.path();
   const ids = new Set(path.map((message) => message.id));
   for (const id of articles.keys()) if (!ids.has(id)) articles.delete(id);
+  const focused = document.activeElement;
   messages.replaceChildren(...(path.length ? path.map(fill) : [welcome()]));
+  if (editing?.form.contains(focused)) focused.focus();
   if (stay || !focus) toEnd();
 }
 
