@@ -158,6 +158,14 @@ def test_what_is_no_dump_makes_no_report() -> None:
     assert of_dump("some text of /home/ann", "run", dict(MACHINE)) is None
 
 
+@pytest.mark.parametrize("title", ["Segmentation fault", "Floating point exception", "Floating-point exception"])
+def test_titles_are_whole(title: str) -> None:
+    """Python 3.13 has hyphens in them."""
+    report = of_dump(f"Fatal Python error: {title}\n\nThread 0x1 (most recent call first):\n", "run", dict(MACHINE))
+    assert report is not None
+    assert f"- fatal: {title}\n" in report
+
+
 def test_lines_that_are_not_known_are_left_out() -> None:
     dump = (
         "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f0a (most recent call first):\n"

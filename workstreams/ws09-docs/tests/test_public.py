@@ -14,6 +14,7 @@ SOURCE = {
     "__init__.py": '"""A package."""\nfrom . import sub\nfrom .inner import LIMIT, Thing, quiet\n'
     '__all__ = ["LIMIT", "Thing", "quiet", "sub"]\n',
     "inner.py": '''
+from functools import cached_property
 LIMIT = 3
 """How many."""
 class Thing:
@@ -22,6 +23,10 @@ class Thing:
     def silent(self): pass
     @property
     def hidden(self): return 1
+    @cached_property
+    def kept(self): return 1
+    @cached_property
+    def told(self): "Tells."
     def _private(self): pass
 def quiet(): pass
 ''',
@@ -64,7 +69,10 @@ def test_names(package: str) -> None:
 
 
 def test_what_nothing_is_said_of(package: str) -> None:
-    assert undocumented(package) == [f"{package}.quiet", f"{package}.Thing.silent", f"{package}.Thing.hidden"]
+    assert undocumented(package) == [
+        f"{package}.quiet",
+        *(f"{package}.Thing.{name}" for name in ("silent", "hidden", "kept")),
+    ]
 
 
 def test_constants_that_are_handed_on(package: str) -> None:

@@ -27,7 +27,7 @@ _NAME = re.compile(r"[\w.<>]{1,100}", re.A)
 _WORD = re.compile(r"\w+")
 _DUMP_FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 _DUMP_THREAD = re.compile(r"(Current thread|Thread) 0x[0-9a-fA-F]+.*")
-_DUMP_TITLE = re.compile(r"(?:Fatal Python error|Windows fatal exception): ([A-Za-z0-9 ,:]{1,80})")
+_DUMP_TITLE = re.compile(r"(?:Fatal Python error|Windows fatal exception): ([A-Za-z0-9 ,:-]{1,80})")
 _TITLE = "lilims crash report"
 
 

@@ -14,7 +14,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
@@ -165,10 +165,16 @@ def undocumented(module: str) -> list[str]:
 def _silent_members(kind: type) -> Iterator[str]:
     fields = getattr(kind, "__dataclass_fields__", {})
     for name, member in list(vars(kind).items()):
-        plain = member.fget if isinstance(member, property) else inspect.unwrap(getattr(member, "__func__", member))
+        cached = isinstance(member, cached_property)  # has its own class' docstring, and from Python 3.12 on none
+        plain = member.fget if isinstance(member, property) else member.func if cached else _unwrapped(member)
         own = inspect.isroutine(plain) and str(getattr(plain, "__module__", "")).startswith("lilims.")
-        if not name.startswith("_") and name not in fields and own and not inspect.getdoc(getattr(kind, name)):
+        public = own and not name.startswith("_") and name not in fields
+        if public and not inspect.getdoc(plain if cached else getattr(kind, name)):
             yield name
+
+
+def _unwrapped(member: Any) -> Any:
+    return inspect.unwrap(getattr(member, "__func__", member))
 
 
 def resolve(dotted: str) -> bool:

@@ -120,6 +120,7 @@ class Git:
 
     @cached_property
     def empty_tree(self) -> str:
+        """The id of a tree without files, which is written if it is not there."""
         return self.out("mktree")
 
     def commit_id(self, name: str) -> str | None:
