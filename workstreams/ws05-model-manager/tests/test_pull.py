@@ -401,10 +401,16 @@ def test_a_model_for_another_lilims_is_installed_and_said_so(tmp_path: Path, lil
     assert "asks for lilims" in json.loads(capsys.readouterr().out)["problem"]
 
 
-def test_a_package_on_this_machine(lilims: Run) -> None:
+def test_a_package_on_this_machine(lilims: Run, capsys: Out) -> None:
     package = test_data("coreml/silero-vad/silero-vad-encoder-v6.0.0.mlpackage")
+    assert lilims("pull", package, "--as", "encoder", "--dry-run", "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert (value["action"], value["model"], value["folder"]) == ("import", "encoder@6.0.0", None)
+    assert value["missing"] == value["bytes"] == sum(one["bytes"] for one in value["files"]) > 0
+    assert not store.all_models()
     assert lilims("pull", package, "--as", "encoder", "-q") == 0
     assert store.find("encoder@6").manifest is not None
+    assert lilims("pull", package, "--as", "encoder", "--dry-run") == 1  # as without --dry-run
     for option in ("--sha256", "--key"):  # neither is silently left out
         assert lilims("pull", package, "--as", "other", option, "0" * 64) == 2
 
@@ -429,6 +435,7 @@ def test_a_checkpoint_is_converted(
     assert lilims("pull", source, "--quantize", "int4", "--dry-run", "--json") == 0
     value = json.loads(capsys.readouterr().out)
     assert (value["action"], value["model"], value["bytes"]) == ("convert", "My-Model@1.0.0", 1000)
+    assert value["missing"] is None  # `bytes` is what the conversion will make, not what is fetched for it
     assert planned == [(source, "int4")] and conversions == []
     assert lilims("pull", source, "--quantize", "int4", "--as", "mine") == 0
     assert [(one["source"], one["quantize"], one["name"]) for one in conversions] == [(source, "int4", "mine")]

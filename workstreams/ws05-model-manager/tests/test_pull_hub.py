@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lilims.core.errors import LilimsError, ModelNotFoundError, UsageError
+from lilims.core.files import directory_size
 from lilims.core.testing import test_data
 from lilims.core.testing_hub import stand_in_hub
 from lilims.models import store
@@ -114,7 +115,7 @@ from lilims.models.pulling import Wishes, pull
 for source, sha256, dry in json.loads(sys.argv[1]):
     try:
         done = pull(source, Wishes(sha256=sha256, dry_run=dry))
-        print(json.dumps([done.action, done.model]))
+        print(json.dumps([done.action, done.model] + [done.missing] * dry))
     except LilimsError as error:
         print(json.dumps([type(error).__name__, str(error)]))
 """
@@ -137,10 +138,13 @@ def test_a_ready_model_and_a_package_of_the_hub(tmp_path: Path, home: Path, hub:
     found = pulls(
         tmp_path, endpoint, ("hf:org/tiny", None, True), ("hf:org/tiny", "0" * 64, False), ("hf:org/tiny", None, False),
         ("hf:org/tiny@main", None, False), ("hf:org/package", None, False), ("hf:org/absent", None, False),
+        ("hf:org/tiny", None, True),
     )  # fmt: skip
     assert found.pop(1)[0] == "IntegrityError"
+    size = directory_size(tmp_path / "tiny")
+    assert found.pop() == ["download", None, 0]  # all of it is in the hub's cache by now
     assert found[:4] == [
-        ["download", None], ["copy", "tiny@1.2.0"], ["none", "tiny@1.2.0"], ["import", "encoder@6.0.0"],
+        ["download", None, size], ["copy", "tiny@1.2.0"], ["none", "tiny@1.2.0"], ["import", "encoder@6.0.0"],
     ]  # fmt: skip
     assert found[4][0] == "ModelNotFoundError" and "the hub has no such model" in found[4][1]
     assert [one.reference for one in store.all_models()] == ["encoder@6.0.0", "tiny@1.2.0"]

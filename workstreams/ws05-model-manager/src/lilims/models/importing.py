@@ -9,6 +9,7 @@ import hashlib
 import re
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,47 @@ from . import store
 if TYPE_CHECKING:
     from lilims.runtime.portable.describe import FeatureInfo, PackageInfo
 
-__all__ = ["import_package", "name_from"]
+__all__ = ["Plan", "import_package", "name_from", "plan_import"]
 
 _LONGEST = 4000  # characters of a text from the package
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an import would install: the package as it describes itself, a name, a version, bytes."""
+
+    info: PackageInfo
+    name: str
+    version: str
+    bytes: int
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+def plan_import(package: Path, *, name: str | None = None, version: str | None = None, force: bool = False) -> Plan:
+    """What `import_package` would do with the same arguments; nothing is written.
+
+    Raises:
+        UsageError, PackageError, UnsupportedError, ModelTooLargeError, OutputExistsError: as it would.
+    """
+    from lilims.runtime.portable.describe import describe_package
+
+    from .space import check_model
+
+    if not (package.is_dir() and is_package(package)):
+        raise UsageError(
+            "is not a package: .mlpackage or .mlmodelc", where=package, hint="a checkpoint: lilims convert, lilims pull"
+        )
+    info = describe_package(package)
+    name = name_from(package) if name is None else name
+    if not re.match(NAME, name):
+        raise UsageError(f"{name!r} cannot be a model's name", hint="letters, digits, dots, dashes; --as NAME")
+    plan = Plan(info, name, version or _version(info.version), directory_size(package))
+    check_model(plan.bytes, where=package)
+    store.check_absent(name, plan.version, force=force)
+    return plan
 
 
 def import_package(
@@ -49,22 +88,11 @@ def import_package(
         OutputExistsError: that version is installed and `force` is not set.
         StorageError: the disk is full or cannot be written.
     """
-    from lilims.runtime.portable.describe import describe_package
-
     from .gc import make_room
-    from .space import check_model
 
-    if not (package.is_dir() and is_package(package)):
-        raise UsageError(
-            "is not a package: .mlpackage or .mlmodelc", where=package, hint="a checkpoint: lilims convert, lilims pull"
-        )
-    info = describe_package(package)
-    name = name_from(package) if name is None else name
-    if not re.match(NAME, name):
-        raise UsageError(f"{name!r} cannot be a model's name", hint="letters, digits, dots, dashes; --as NAME")
-    version = version or _version(info.version)
-    check_model(size := directory_size(package), where=package)
-    make_room(size)
+    plan = plan_import(package, name=name, version=version, force=force)
+    info, name, version = plan.info, plan.name, plan.version
+    make_room(plan.bytes)
     inside = f"model{package.suffix if package.suffix in ('.mlpackage', '.mlmodelc') else '.mlmodelc'}"
     with store.install(name, version, force=force) as folder:
         _copy(package, folder / inside)

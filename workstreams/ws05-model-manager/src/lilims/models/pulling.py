@@ -89,8 +89,8 @@ class Pulled:
 
     @property
     def missing(self) -> int | None:
-        """Bytes that are still to be fetched or copied."""
-        if any(item.bytes is None for item in self.items):
+        """Bytes that are still to be fetched or copied; None where nobody knows before."""
+        if self.action != "none" and (not self.items or any(item.bytes is None for item in self.items)):
             return None
         return sum((item.bytes or 0) - item.there for item in self.items)
 

@@ -157,6 +157,20 @@ def disk_bytes(paths: Sequence[Path]) -> int:
     return total
 
 
+def check_absent(name: str, version: str, *, force: bool = False) -> Path:
+    """The folder that a version would be installed in.
+
+    Raises:
+        OutputExistsError: that version is installed and `force` is not set.
+    """
+    target = place(name, version)
+    if not force and target.exists():
+        raise OutputExistsError(
+            f"{name} {version} is installed already", where=target, hint="--force replaces it, or give it another --as"
+        )
+    return target
+
+
 @contextlib.contextmanager
 def install(name: str, version: str, *, force: bool = False) -> Iterator[Path]:
     """A folder to write a model into; when the block ends well, and the files are those of its manifest, it is there.
@@ -166,11 +180,7 @@ def install(name: str, version: str, *, force: bool = False) -> Iterator[Path]:
         IntegrityError, ManifestError: what was written is not a model.
         StorageError: the disk is full or cannot be written.
     """
-    target = place(name, version)
-    if not force and target.exists():
-        raise OutputExistsError(
-            f"{name} {version} is installed already", where=target, hint="--force replaces it, or give it another --as"
-        )
+    target = check_absent(name, version, force=force)
     tidy()
     with new_directory(target, force=force) as folder:
         yield folder

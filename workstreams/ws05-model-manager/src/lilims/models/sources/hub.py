@@ -17,7 +17,7 @@ from lilims.core.files import scratch_directory
 from lilims.core.manifest import FILE_NAME, check_relative
 
 from ..gc import make_room
-from ..pulling import Pulled, Wishes, convert_checkpoint
+from ..pulling import Item, Pulled, Wishes, convert_checkpoint
 from ..space import check_model, downloads_dir
 from .local import install_folder, pull_local
 from .names import HubSource
@@ -113,7 +113,9 @@ def pull_hub(source: HubSource, wishes: Wishes) -> Pulled:
         check_model(total, where=where)
     if wishes.dry_run:
         action = {"model": "download", "package": "import", "gguf": "convert"}[choice.kind]
-        return Pulled(action, where, None, total)
+        kept = [library.try_to_load_from_cache(source.repo, name, revision=info.sha) for name in choice.files]
+        there = [sizes[name] if isinstance(path, str) else 0 for name, path in zip(choice.files, kept, strict=True)]
+        return Pulled(action, where, None, total, tuple(map(Item, choice.files, map(sizes.get, choice.files), there)))
     make_room(0 if choice.kind == "gguf" else total)
     with hub_errors(source.repo, where):
         folder = Path(

@@ -18,7 +18,7 @@ from lilims.core.manifest import FILE_NAME
 from ..archive.read import extract, is_archive
 from ..archive.write import SIGNATURE
 from ..gc import make_room
-from ..importing import import_package, name_from
+from ..importing import import_package, name_from, plan_import
 from ..offer import add_file, read_offer
 from ..pulling import Item, Pulled, Wishes, convert_checkpoint, no_conversion, no_key
 from ..signing import check_signature
@@ -119,7 +119,10 @@ def _import(package: Path, wishes: Wishes, where: str) -> Pulled:
     no_key(wishes, where)
     if wishes.sha256 is not None:
         raise UsageError("--sha256 is for models and archives, not for packages", where=where)
+    files = ((path.relative_to(package).as_posix(), path) for path in sorted(package.rglob("*")) if path.is_file())
+    items = tuple(Item(name, path.stat().st_size, 0) for name, path in files)
     if wishes.dry_run:
-        return Pulled("import", where, None, None)
+        plan = plan_import(package, name=wishes.name, force=wishes.force)
+        return Pulled("import", where, plan.reference, plan.bytes, items)
     model = import_package(package, name=wishes.name, force=wishes.force)
-    return Pulled("import", where, model.reference, model.bytes, installed=model)
+    return Pulled("import", where, model.reference, model.bytes, items, installed=model)
