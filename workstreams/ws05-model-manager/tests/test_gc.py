@@ -123,6 +123,26 @@ def test_caches_go_before_models(home: Path) -> None:
     assert kept.entries() == [] and store.find("tiny").folder.is_dir()
 
 
+def test_what_evaluations_and_calibrations_keep_goes_before_models(home: Path) -> None:
+    from lilims.conversion.evaluation.cache import Shelf
+    from lilims.conversion.shelves import shelf_folder
+
+    model("tiny", 9)
+    old, new = Shelf(shelf_folder("evaluation", "a" * 64), 8).folder, shelf_folder("calibration", "b" * 64)
+    for folder, hours in ((old, 5), (new, 2)):
+        folder.mkdir(parents=True)
+        (folder / "0.rows").write_bytes(bytes(30_000))
+        os.utime(folder, (time.time() - hours * 3600,) * 2)
+    texts = home / "cache" / "calibration" / "texts"
+    texts.mkdir()
+    found = gc.plan(space.used() - 40_000)
+    assert [victim.name for victim in found] == ["logits of a reference aaaaaaaa", "a calibration bbbbbbbb"]
+    os.utime(new)  # it is being written
+    assert [victim.name for victim in gc.plan(space.used() - 40_000)] == [found[0].name, "tiny@1.0.0"]
+    assert len(gc.collect(gc.plan(0))) == 2
+    assert not old.exists() and new.is_dir() and texts.is_dir() and not store.all_models()
+
+
 def test_the_command(home: Path, lilims: Run, capsys: Out) -> None:
     for name, days in (("old", 9), ("new", 1)):
         model(name, days)

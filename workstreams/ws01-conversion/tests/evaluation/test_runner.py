@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lilims.conversion.evaluation import cache
+from lilims.conversion import shelves
 from lilims.conversion.evaluation.cache import Shelf, make_room
 from lilims.conversion.evaluation.metrics import Scores, score
 from lilims.conversion.evaluation.runner import Work, run, score_window, usual_jobs
@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> N
 
 
 def test_the_oldest_references_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(shelves, "cache_dir", lambda: tmp_path)
     size = sum(4 * 40 * len(w.targets) + 4 for w in WINDOWS)
     for age, name in ((300, "a"), (200, "b"), (100, "c")):
         made = make_room(name, WINDOWS, 40, limit=10 * size)

@@ -1,5 +1,7 @@
 """Folders below the cache folder that may take so many bytes together: the one that was used longest ago goes first.
 
+    <home>/cache/<kind>/<key>/    key: the SHA-256 of what it is kept for; the folder's time is its last use
+
 Knows folders and sizes. Must not know what they hold.
 """
 
@@ -7,12 +9,33 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from lilims.core.files import directory_size
+from lilims.core.paths import cache_dir
 
-__all__ = ["make_room_for"]
+__all__ = ["KINDS", "Kind", "make_room_for", "shelf_folder", "shelf_folders"]
+
+Kind = Literal["evaluation", "calibration"]
+KINDS: dict[Kind, str] = {"evaluation": "logits of a reference", "calibration": "a calibration"}
+
+
+def shelf_folder(kind: Kind, key: str) -> Path:
+    """Where something of a kind is kept."""
+    return cache_dir() / kind / key
+
+
+def shelf_folders() -> list[tuple[Kind, Path]]:
+    """All that is kept; each can be made again."""
+    return [
+        (kind, path)
+        for kind in KINDS
+        for path in sorted((cache_dir() / kind).glob("*"))
+        if re.fullmatch(r"[0-9a-f]{64}", path.name) and path.is_dir() and not path.is_symlink()
+    ]
 
 
 def make_room_for(folder: Path, needed: int, limit: int) -> None:

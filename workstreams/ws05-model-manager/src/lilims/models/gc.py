@@ -7,6 +7,7 @@ to go: they can be made again. Knows the order. Must not know what is asked of t
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from lilims.core import usage
 from lilims.core.console import bytes_text, console
+from lilims.core.files import directory_size
 from lilims.core.locks import attempt
 from lilims.core.paths import cache_dir
 
@@ -24,6 +26,7 @@ from .space import check_room, downloads_dir, quota, used
 
 __all__ = ["Victim", "collect", "make_room", "plan"]
 
+_BUSY = 3600.0  # seconds after which nobody is taken to use what has no lock
 _KEPT_DOWNLOADS = 14 * 24 * 3600.0  # seconds that the beginning of a download is kept
 
 
@@ -131,11 +134,28 @@ def _download(name: str, files: list[Path]) -> Victim:
 
 
 def _caches() -> list[Victim]:
-    """Graphs and packed weights of the portable executor."""
+    """What can be made again, least recently used first: graphs and packed weights, logits, calibrations."""
+    return sorted([*_graphs(), *_shelves()], key=lambda victim: victim.last_used)
+
+
+def _graphs() -> list[Victim]:
     from lilims.runtime.portable.cache import settings_store
 
     kept = settings_store()
     if not kept.folder.is_relative_to(cache_dir()):
         return []
-    entries = sorted(kept.entries(), key=lambda entry: entry.used)
-    return [Victim("cache", entry.label, entry.size, entry.used, partial(kept.drop, entry.key)) for entry in entries]
+    return [Victim("cache", one.label, one.size, one.used, partial(kept.drop, one.key)) for one in kept.entries()]
+
+
+def _shelves() -> list[Victim]:
+    """Those of the last hour stay: nothing else says that an evaluation or a conversion is using them."""
+    from lilims.conversion.shelves import KINDS, shelf_folders
+
+    found = []
+    for kind, folder in shelf_folders():
+        with contextlib.suppress(OSError):  # removed meanwhile
+            if time.time() - (used := folder.stat().st_mtime) > _BUSY:
+                remove = partial(shutil.rmtree, folder, ignore_errors=True)
+                name = f"{KINDS[kind]} {folder.name[:8]}"
+                found.append(Victim("cache", name, directory_size(folder), used, remove))
+    return found

@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 
 from lilims.core.errors import StorageError
 from lilims.core.files import write_atomic
-from lilims.core.paths import cache_dir
 
-from ..shelves import make_room_for
+from ..shelves import make_room_for, shelf_folder
 from ..stored import Stored
 
 __all__ = ["DAMAGED", "LIMIT", "Made", "Shelf", "shelf_for"]
@@ -125,6 +124,6 @@ class Made(Mapping[str, Stored]):
 
 def shelf_for(key: str, needed: int, limit: int = LIMIT) -> Shelf:
     """The shelf of a calibration; those that were used longest ago go where it would not fit."""
-    shelf = Shelf(cache_dir() / "calibration" / key)
+    shelf = Shelf(shelf_folder("calibration", key))
     make_room_for(shelf.folder, needed, limit)
     return shelf

@@ -19,9 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lilims.core.paths import cache_dir
-
-from ..shelves import make_room_for
+from ..shelves import make_room_for, shelf_folder
 from .sources import Logits, Source
 from .windows import Window
 
@@ -102,6 +100,6 @@ def make_room(name: str, windows: Sequence[Window], width: int, limit: int = LIM
     needed = sum(4 * len(window.targets) * width + 4 for window in windows)
     if needed > limit:
         return None
-    shelf = Shelf(cache_dir() / "evaluation" / name, width)
+    shelf = Shelf(shelf_folder("evaluation", name), width)
     make_room_for(shelf.folder, needed, limit)
     return shelf
