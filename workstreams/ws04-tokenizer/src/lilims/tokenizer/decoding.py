@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterable
+from operator import index
 from typing import Any, Literal, NamedTuple
 
 from .library import library_errors
@@ -38,6 +39,7 @@ class Piece(NamedTuple):
 
 
 NOTHING = Piece(b"")
+_IDS = 1 << 32  # what the library takes for an id; larger ones are outside every vocabulary
 
 
 def _replace_each_byte(error: UnicodeError) -> tuple[str, int]:
@@ -122,7 +124,7 @@ class ByteDecoding:
         """The bytes of `token`; none for an id that does not exist."""
         known = self._known.get(token)
         if known is None:
-            known = self._known[token] = (self._piece(token) if token >= 0 else None) or NOTHING
+            known = self._known[token] = (self._piece(token) if 0 <= token < _IDS else None) or NOTHING
         return known
 
     def decode(self, ids: Iterable[int], skip_special: bool) -> str:
@@ -203,8 +205,9 @@ class WindowDecoding:
         self.special = special
 
     def decode(self, ids: Iterable[int], skip_special: bool) -> str:
+        known = [index(i) for i in ids if 0 <= i < _IDS]
         with library_errors("cannot decode", None, "the tokenizer is damaged: fetch it again"):
-            text = self._backend.decode([i for i in ids if i >= 0], skip_special_tokens=skip_special)
+            text = self._backend.decode(known, skip_special_tokens=skip_special)
         assert isinstance(text, str)
         return text
 
@@ -229,7 +232,7 @@ class _WindowStream:
         self._before = ""  # the text of `_ids[:_told]`
 
     def push(self, token: int) -> str:
-        if token < 0 or token in self._skipped:
+        if not 0 <= token < _IDS or token in self._skipped:
             return ""
         self._ids.append(token)
         fresh = self._fresh()

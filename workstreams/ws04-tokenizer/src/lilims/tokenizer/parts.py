@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from lilims.core.errors import UsageError
+
 if TYPE_CHECKING:
     from .sentencepiece_model import SentencePieceModel
 
-__all__ = ["MARKER", "Decoding", "Parts", "Stream", "alternatives", "scalar_values"]
+__all__ = ["MARKER", "Decoding", "Parts", "Stream", "alternatives", "not_ids", "scalar_values"]
 
 MARKER = "▁"
 """U+2581, which stands for a space in the pieces of SentencePiece."""
@@ -75,8 +77,19 @@ def alternatives(texts: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile(f"({'|'.join(map(re.escape, found))})") if found else None
 
 
+def not_ids(error: TypeError) -> UsageError:
+    """What to raise where something else than ids was to be decoded."""
+    return UsageError(f"token ids are whole numbers: {error}")
+
+
 def scalar_values(text: str) -> str:
-    """`text` as UTF-8 can hold it: surrogate pairs joined, lone halves replaced by U+FFFD."""
+    """`text` as UTF-8 can hold it: surrogate pairs joined, lone halves replaced by U+FFFD.
+
+    Raises:
+        UsageError: it is no string.
+    """
+    if not isinstance(text, str):
+        raise UsageError(f"a text is a string, not {type(text).__name__}")
     if text.isascii():
         return text
     try:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .parts import not_ids
+
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
@@ -31,8 +33,15 @@ class StreamDecoder:
         self._stream = self._decoding.stream(self._skip)
 
     def push(self, token: int) -> str:
-        """The text that `token` completes, perhaps none."""
-        return self._stream.push(token)
+        """The text that `token` completes, perhaps none.
+
+        Raises:
+            UsageError: `token` is no whole number.
+        """
+        try:
+            return self._stream.push(token)
+        except TypeError as exc:
+            raise not_ids(exc) from exc
 
     def finish(self) -> str:
         """What is left of an incomplete character. The decoder is then as new."""

@@ -12,13 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lilims.core.errors import TokenizerError
+from lilims.core.errors import TokenizerError, UsageError
 
 from .chat.ends import end_of_turn_ids
 from .config import TokenizerConfig, read_config
 from .files import find_source, writer_for
 from .generation_config import generation_eos_ids
-from .parts import Decoding, Parts, alternatives, scalar_values
+from .parts import Decoding, Parts, alternatives, not_ids, scalar_values
 
 if TYPE_CHECKING:
     from .chat.template import ChatTemplate
@@ -92,6 +92,9 @@ class Tokenizer:
             add_special_tokens: add what the tokenizer puts around a text, such as the BOS of Llama.
             parse_special: read special tokens that are spelled out in `text` as such. Not for text of a user, who
                 could otherwise end a turn by writing its end. A BOS that the text spells out is not added again.
+
+        Raises:
+            UsageError: `text` is no string.
         """
         ids = self._parts.encode(scalar_values(text), add_special_tokens, parse_special)
         return self._one_bos(ids) if add_special_tokens and parse_special else ids
@@ -102,7 +105,12 @@ class Tokenizer:
         """The ids of each of `texts`, as `encode` gives them; the texts are shared out to all cores.
 
         (`TOKENIZERS_PARALLELISM=false` in the environment, or `RAYON_NUM_THREADS`, says otherwise.)
+
+        Raises:
+            UsageError: `texts` is one string, or holds something else.
         """
+        if isinstance(texts, (str, bytes)):  # whose letters would be taken for texts
+            raise UsageError("a batch is a list of texts, not one text", hint="`encode` takes one")
         found = self._parts.encode_batch([scalar_values(text) for text in texts], add_special_tokens, parse_special)
         return [self._one_bos(ids) for ids in found] if add_special_tokens and parse_special else found
 
@@ -198,12 +206,19 @@ class Tokenizer:
         return {name: text for name, text in texts.items() if text} | dict(self._config.roles)
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
-        """The text of `ids`. Ids outside the vocabulary give nothing; invalid UTF-8 gives U+FFFD."""
-        return self._parts.decoding.decode(ids, skip_special_tokens)
+        """The text of `ids`. Ids outside the vocabulary give nothing; invalid UTF-8 gives U+FFFD.
+
+        Raises:
+            UsageError: `ids` are no whole numbers.
+        """
+        try:
+            return self._parts.decoding.decode(ids, skip_special_tokens)
+        except TypeError as exc:
+            raise not_ids(exc) from exc
 
     def decode_batch(self, batch: Iterable[Iterable[int]], *, skip_special_tokens: bool = True) -> list[str]:
         """The text of each list of ids, as `decode` gives it."""
-        return [self._parts.decoding.decode(ids, skip_special_tokens) for ids in batch]
+        return [self.decode(ids, skip_special_tokens=skip_special_tokens) for ids in batch]
 
     def token_id(self, token: str) -> int | None:
         """The id of a token as the vocabulary spells it (`<|endoftext|>`, `Ġthe`, `▁the`), or None."""
