@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import product
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from lilims.conversion.budget import Point, search
 from lilims.conversion.budget.allocate import Choice, path
 from lilims.conversion.budget.goal import Figures, Goal, read_goal
 from lilims.conversion.budget.ladder import LADDERS, Group, ladder_for, recipe_text
 from lilims.conversion.budget.ledger import Ledger
 from lilims.conversion.policy.recipe import read_recipe
 from lilims.conversion.quantize import parse_scheme
-from lilims.core.errors import UsageError
+from lilims.core.errors import QuantizationError, UsageError
 
 
 def test_goals() -> None:
@@ -50,6 +53,38 @@ def test_steps_lie_on_the_front_of_all_assignments() -> None:
     for bits, loss in found:
         assert not any(b <= bits and other < loss for b, other in every)
     assert found == sorted(found) and len(set(found)) == len(found)
+
+
+def test_a_point_beside_the_path_may_be_the_only_one_that_meets_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["lilims.conversion.budget.search"]
+
+    class Measured:
+        groups: ClassVar[list[object]] = []
+
+        def __init__(self, *given: object) -> None:
+            self.points: list[Point] = []
+
+        def bits(self, step: Any) -> float:
+            return float(step[0])
+
+        def point(self, step: Any) -> Point:
+            self.points.append(Point(step, step[0], Figures(0.0, 0.0, step[1], 0.0, 1)))
+            return self.points[-1]
+
+        def roles(self, step: Any) -> dict[str, Any]:
+            return {}
+
+    def steps(at: Measured) -> list[tuple[float, float]]:
+        at.point((5.4, 0.04))  # every group with one scheme
+        return [(4.5, 0.2), (5.3, 0.06), (6.0, 0.01)]
+
+    given: list[Any] = [None] * 5
+    for name, value in (("_Search", Measured), ("_steps", steps), ("recipe_text", lambda *given: "")):
+        monkeypatch.setattr(module, name, value)
+    assert search(read_goal("kl<=0.05"), 5.5, *given).chosen.bits == 5.4
+    assert search(read_goal("kl<=0.05"), None, *given).chosen.bits == 5.4
+    with pytest.raises(QuantizationError, match=r"reached is 0\.0400 nats at 5\.40 bits"):
+        search(read_goal("kl<=0.03"), 5.5, *given)
 
 
 def test_choices_that_are_worth_nothing_are_never_taken() -> None:

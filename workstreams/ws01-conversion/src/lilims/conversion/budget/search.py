@@ -170,7 +170,8 @@ def search(
             hint="a larger --max-bpw",
         )
     low, high = 0, len(bounded) - 1
-    best = at.point(bounded[high])
+    at.point(bounded[high])
+    best = min((p for p in at.points if _within(p, max_bpw)), key=lambda p: goal.value(p.figures))
     if not goal.met(best.figures):
         reached = f"{goal.text(goal.value(best.figures))} at {best.bits:.2f} bits per weight"
         raise QuantizationError(
@@ -180,10 +181,7 @@ def search(
     while low < high:
         middle = (low + high) // 2
         found = at.point(bounded[middle])
-        if goal.met(found.figures):
-            best, high = found, middle
-        else:
-            low = middle + 1
+        low, high = (low, middle) if goal.met(found.figures) else (middle + 1, high)
     chosen = min((p for p in at.points if goal.met(p.figures) and _within(p, max_bpw)), key=lambda p: p.bits)
     comment = f"{goal}: {goal.text(goal.value(chosen.figures))} on held-out text at {chosen.bits:.2f} bits per weight"
     recipe = recipe_text(at.groups, chosen.schemes, comment)
