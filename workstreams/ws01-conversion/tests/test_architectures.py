@@ -69,6 +69,11 @@ def test_llama_defaults_are_transformers_defaults() -> None:
     assert not attention.biases
 
 
+def test_gpt_neox_knows_no_groups_of_heads() -> None:
+    """transformers' GPT-NeoX has no such key and ignores it."""
+    assert spec_of("gpt_neox", num_key_value_heads=3) == spec_of("gpt_neox")
+
+
 def test_gpt_neo_layers_alternate() -> None:
     windows = [layer.attention.window for layer in spec_of("gpt_neo").layers]
     assert windows == [None, 8, None, 8]

@@ -58,7 +58,13 @@ def rms(config: Config, default: float = 1e-6) -> Norm:
 
 
 def attention(
-    config: Config, *, biases: str = "", scale: float | None = None, head_dim: int | None = None, **options: Any
+    config: Config,
+    *,
+    biases: str = "",
+    scale: float | None = None,
+    head_dim: int | None = None,
+    grouped: bool = True,
+    **options: Any,
 ) -> Attention:
     """Attention of the usual keys: hidden_size, num_attention_heads, num_key_value_heads, head_dim.
 
@@ -66,13 +72,14 @@ def attention(
         biases: letters of the projections that have one.
         scale: default is head_dim ** -0.5.
         head_dim: where the config has none; default is hidden_size over the heads.
+        grouped: the family knows num_key_value_heads; where it does not, transformers ignores that key.
         options: other fields of `Attention`; `rotary` is "global" unless given.
     """
     hidden, heads = config.size("hidden_size"), config.size("num_attention_heads")
     given = config.values.get("head_dim") is not None
     if head_dim is None or given:
         head_dim = config.size("head_dim") if given else config.divides("hidden_size", hidden, heads)
-    kv_heads = config.size("num_key_value_heads", default=heads)
+    kv_heads = config.size("num_key_value_heads", default=heads) if grouped else heads
     config.divides("num_attention_heads", heads, kv_heads)
     return Attention(
         heads=heads,

@@ -12,7 +12,7 @@ from .common import attention, rotary, with_biases
 
 def _spec(config: Config) -> DecoderSpec:
     norm = Norm("layer", config.number("layer_norm_eps", 1e-5), bias=True)
-    heads = attention(config, biases="qkvo" if config.flag("attention_bias", True) else "")
+    heads = attention(config, biases="qkvo" if config.flag("attention_bias", True) else "", grouped=False)
     mlp = Mlp(
         kind="plain",
         width=config.size("intermediate_size", 24576),
