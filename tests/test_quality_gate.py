@@ -118,7 +118,7 @@ def test_compute_units_go_to_core_ml(packages: Path, monkeypatch: pytest.MonkeyP
 def test_what_calibration_may_lose() -> None:
     subject = quality_gate.SUBJECTS["stories260K"]
     plain = quality_gate.Result("m", "int4", 4.9, 5.0, 0.15, 0.0, None, 100, 1.0)
-    assert quality_gate._bar(subject, "int4-gptq", [plain]) == pytest.approx(0.36 * 0.15)
+    assert quality_gate._bar(subject, "int4-gptq", [plain]) == pytest.approx(0.15 / 3)
     assert quality_gate._bar(subject, "int8", [plain]) == 0.003
     small = quality_gate.Result("m", "int4-gptq", 5.1, 5.0, 0.04, 0.0, 0.05, 100, 1.0, most_bits=5.0)
     assert not small.passed and dataclasses.replace(small, bits_per_weight=4.9).passed
