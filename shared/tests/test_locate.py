@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lilims.core.errors import ModelNotFoundError, UsageError
+from lilims.core.errors import ModelNotFoundError, UnsupportedError, UsageError
 from lilims.core.locate import folders, installed, is_installed, locate
 
 
@@ -57,6 +57,9 @@ def test_what_is_not_found(home: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelNotFoundError, match="is a file"):
         locate(str(tmp_path / "file"))
+    (tmp_path / "old.mlmodel").write_text("")
+    with pytest.raises(UnsupportedError, match=r"old\.mlmodel: a \.mlmodel file is of the old format"):
+        locate(str(tmp_path / "old.mlmodel"))
 
 
 @pytest.mark.parametrize("name", ["../other", "..", "a/../../b", "x" * 5000, "a\0b", ""])

@@ -107,6 +107,9 @@ def test_bad_input(config: Callable[[str], Path], tmp_path: Path) -> None:
         dry_run(folder, quantize="int5")
     with pytest.raises(CheckpointError, match="no such fi|no such folder"):
         dry_run(tmp_path / "nowhere")
+    (tmp_path / "story.txt").write_text("Once")
+    with pytest.raises(UnsupportedModelError, match="is a file; a checkpoint is a folder"):
+        dry_run(tmp_path / "story.txt")
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UnsupportedModelError, match="'bert' is not supported"):
         dry_run(folder)

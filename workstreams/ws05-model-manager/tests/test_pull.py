@@ -415,6 +415,13 @@ def test_a_package_on_this_machine(lilims: Run, capsys: Out) -> None:
         assert lilims("pull", package, "--as", "other", option, "0" * 64) == 2
 
 
+@pytest.mark.parametrize("command", ["pull", "import"])
+def test_a_model_of_the_old_format(command: str, tmp_path: Path, lilims: Run, capsys: Out) -> None:
+    (tmp_path / "old.mlmodel").write_bytes(b"\x08\x04\xa2\x1f\x00")  # version 4, an empty neuralNetwork (field 500)
+    assert lilims(command, tmp_path / "old.mlmodel") == 1
+    assert "old.mlmodel: this is a model of the old neuralNetwork format" in capsys.readouterr().err
+
+
 def test_a_checkpoint_is_converted(
     tmp_path: Path, conversions: list[dict[str, Any]], lilims: Run, capsys: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ import os
 import re
 from pathlib import Path
 
-from .errors import InputError, ModelNotFoundError, UsageError
+from .errors import InputError, ModelNotFoundError, UnsupportedError, UsageError
 from .files import read_json
 from .paths import models_dir
 from .versions import VERSION, Range, Version
@@ -97,6 +97,7 @@ def locate(model: str) -> Path:
     Raises:
         ModelNotFoundError: it is none of these; the hint lists what is installed.
         UsageError: it is NAME@RANGE with a range that is none.
+        UnsupportedError: it is a .mlmodel file.
     """
     path = Path(os.path.expanduser(model))
     if is_model(path):
@@ -107,6 +108,11 @@ def locate(model: str) -> Path:
             return found
         if "@" not in model and (found := _resolved(model)):
             return found
+    if path.suffix == ".mlmodel" and path.is_file():
+        raise UnsupportedError(
+            "a .mlmodel file is of the old format (neuralNetwork), or a specification without its package", where=path,
+            hint="convert the model again with convert_to='mlprogram', which makes an .mlpackage",
+        )  # fmt: skip
     if os.path.exists(path):
         what = "is not a model folder: it has no manifest.json" if path.is_dir() else "is a file, not a model folder"
         raise ModelNotFoundError(what, where=path, hint="`lilims convert SRC -o DIR` makes a model folder")

@@ -27,7 +27,7 @@ from .policy.profiles import ProfileName
 from .prepare import prepare, tokens_of
 from .shapes import GraphOptions, PackagePlan, Shapes, plan_packages, plan_shapes
 from .sources.adapter import Adapter
-from .sources.checkpoint import require
+from .sources.checkpoint import refuse_other_files, require
 from .sources.hub import local
 from .sources.tensor_files import SUFFIXES
 from .spec import DecoderSpec
@@ -142,6 +142,7 @@ def read_config(source: Path) -> tuple[Architecture, DecoderSpec]:
         CheckpointError, UnsupportedModelError: it is damaged, or not of a supported family.
     """
     require(source)
+    refuse_other_files(source, (".json", *SUFFIXES))
     path = _config_path(source)
     config = _table(path)
     architecture = architecture_for(config, path)

@@ -54,7 +54,7 @@ def plan_import(package: Path, *, name: str | None = None, version: str | None =
 
     from .space import check_model
 
-    if not (package.is_dir() and is_package(package)):
+    if not (package.is_dir() and is_package(package)) and package.suffix != ".mlmodel":  # describing that says more
         raise UsageError(
             "is not a package: .mlpackage or .mlmodelc", where=package, hint="a checkpoint: lilims convert, lilims pull"
         )

@@ -7,7 +7,7 @@ Must not know any architecture or scheme.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..gguf.kept import Kept
     from .adapter import Adapter, Update
 
-__all__ = ["Checkpoint", "open_checkpoint", "require"]
+__all__ = ["Checkpoint", "open_checkpoint", "refuse_other_files", "require"]
 
 _AGAIN = "fetch the checkpoint again, all files of it"
 
@@ -163,18 +163,24 @@ def open_checkpoint(source: Path) -> Checkpoint:
         CheckpointError: nothing there, or it is damaged.
         UnsupportedModelError: a kind of file that lilims does not read.
     """
-    if source.is_file() and source.suffix not in SUFFIXES:
+    if source.is_file():
         from ..gguf import GGUFCheckpoint, is_gguf
 
-        if is_gguf(source):
+        if source.suffix not in SUFFIXES and is_gguf(source):
             return GGUFCheckpoint(source)
+        refuse_other_files(source, SUFFIXES)
+    require(source)
+    return Checkpoint(source)
+
+
+def refuse_other_files(source: Path, known: Collection[str]) -> None:
+    """Raises UnsupportedModelError for a file with another ending than those that are known."""
+    if source.is_file() and source.suffix not in known:
         raise UnsupportedModelError(
             "is a file; a checkpoint is a folder with config.json and safetensors, a GGUF file or a PyTorch file",
             where=source,
             hint="name the folder",
         )
-    require(source)
-    return Checkpoint(source)
 
 
 def require(source: Path) -> None:

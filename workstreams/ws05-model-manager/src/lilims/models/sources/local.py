@@ -41,7 +41,7 @@ def pull_local(path: Path, wishes: Wishes) -> Pulled:
         return install_archive(path, wishes, where)
     if (path / FILE_NAME).is_file():
         return install_folder(path, wishes, where, move=False)
-    if path.is_dir() and is_package(path):
+    if (path.is_dir() and is_package(path)) or path.suffix == ".mlmodel":  # which is refused by what it holds
         return _import(path, wishes, where)
     return convert_checkpoint(path, wishes, where, name_from(path.with_suffix("") if path.is_file() else path))
 
