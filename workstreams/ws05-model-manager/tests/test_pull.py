@@ -339,6 +339,29 @@ def test_an_archive_on_a_server(archive: Path, server: Server, lilims: Run, caps
     check("other")
 
 
+@pytest.mark.parametrize(("old", "quota"), [(1.5, 2.3), (0.5, 0.8)], ids=["enough", "not enough"])
+def test_an_archive_makes_room_for_what_its_server_announces(
+    old: float, quota: float, archive: Path, server: Server, home: Path, lilims: Run, capsys: Out,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from lilims.models import space
+    from lilims.models.download import fetch
+
+    server.files["/tiny.tar"] = archive.read_bytes()
+    size = len(server.files["/tiny.tar"])
+    write_model(home / "models" / "old@1.0.0", name="old", files={"weights": bytes(int(size * old))})
+    monkeypatch.setattr(space, "GB", 1)
+    monkeypatch.setattr(fetch, "_LOOK", 50_000)
+    monkeypatch.setenv("LILIMS_MAX_MODEL_GB", "0")
+    monkeypatch.setenv("LILIMS_QUOTA_GB", str(int(size * quota)))
+    settings_module.settings.cache_clear()
+    enough = quota > 2  # the archive, and what is in it
+    assert lilims("pull", f"{server.url}/tiny.tar") == (0 if enough else 1)
+    error = capsys.readouterr().err
+    assert ("removed model old@1.0.0" if enough else "of the quota of") in error
+    assert [one.name for one in store.all_models()] == ["tiny" if enough else "old"]  # nothing is removed in vain
+
+
 def test_a_pinned_archive_that_was_changed(archive: Path, server: Server, lilims: Run, capsys: Out) -> None:
     assert lilims("pull", archive, "--sha256", "0" * 64) == 1
     assert "the archive has the SHA-256" in capsys.readouterr().err

@@ -10,6 +10,7 @@ there: it is asked for under a condition (If-Range), else everything again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
@@ -20,11 +21,12 @@ from typing import IO, Any
 
 import httpx2
 
-from lilims.core.errors import IntegrityError
+from lilims.core.errors import IntegrityError, StorageError
 from lilims.core.files import storage_errors
 
 from ..backup import exclude
 from ..errors import ModelTooLargeError
+from ..gc import make_room
 from ..space import check_room
 from .area import Blob, Want
 from .client import Client, Passing
@@ -172,6 +174,8 @@ async def _ask(client: Client, want: Want, writing: _Writing, report: Report) ->
         else:
             writing.reset()
             await asyncio.to_thread(writing.blob.begin, want.url, _validator(response))
+        if want.bytes is None:
+            await asyncio.to_thread(_make_room, response, want.most - writing.size)
         report(want, writing.size)
         await _receive(response, want, writing, report)
 
@@ -190,6 +194,14 @@ async def _receive(response: httpx2.Response, want: Want, writing: _Writing, rep
         report(want, writing.size)
         if want.bytes is not None and writing.size == want.bytes:
             return
+
+
+def _make_room(response: httpx2.Response, most: int) -> None:
+    """Makes room for as much as the server announces; where there is none it goes on, since the server may be wrong."""
+    announced = response.headers.get("Content-Length", "")
+    if re.fullmatch(r"\d{1,18}", announced):
+        with contextlib.suppress(StorageError):
+            make_room(min(int(announced), most))
 
 
 def _check_range(response: httpx2.Response, size: int) -> None:
