@@ -178,6 +178,8 @@ RUN: dict[str, Case] = {
     "no model": run(nothing, "no model 'nowhere'", model="nowhere"),
     "no folder": run(nothing, "…: no such folder", model="./nowhere"),
     "no model folder": run(nothing, "…: is not a model folder: it has no manifest.json", model="{}/.."),
+    "old format": run(c.text("old.mlmodel", ""), "…: a .mlmodel file is of the old format (neuralNetwork), …",
+                      model="{}/old.mlmodel"),
     "no manifest": run(c.without("manifest.json"), "…: is not a model folder: it has no manifest.json"),
     "manifest cut off": run(c.text("manifest.json", "{"), "…manifest.json: not valid JSON: …"),
     "manifest key twice": run(c.text("manifest.json", '{"a":1,"a":2}'),
