@@ -154,8 +154,11 @@ def test_metrics_tell_what_was_done(shared_home: Path) -> None:
         'lilims_time_to_first_token_seconds_count{model="stories"} 1.0',
         "lilims_running 0.0",
         "lilims_models_loaded 1.0",
+        "# TYPE lilims_rejected_total counter",
+        "lilims_rejected_total 0.0",
     ):
         assert line in answer.text, line
+    assert float(re.search(r"^lilims_peak_memory_bytes (\S+)$", answer.text, re.M)[1]) > 1e7  # type: ignore[index]
     assert "secret-path" not in answer.text
 
 

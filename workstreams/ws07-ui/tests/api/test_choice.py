@@ -41,6 +41,20 @@ def test_calls_that_a_model_writes_come_as_deltas() -> None:
     assert one.message.content == "I look.\n"
 
 
+def test_an_answer_of_one_call_ends_with_it() -> None:
+    """`parallel_tool_calls: false`: what the model writes behind its first call is neither told nor waited for."""
+    cancelled: list[bool] = []
+    two = f"{HERMES}\n{HERMES}"
+    for single, calls in ((False, 2), (True, 1)):
+        one = choice(parser=FoundCalls("hermes"), single=single)
+        one.job.cancel = lambda: cancelled.append(True)  # type: ignore[method-assign]
+        deltas = [delta for token in said(*two, reason="stop") for delta, _ in one.push(token)]
+        assert len(one.message.tool_calls or []) == calls and one.finish_reason == "tool_calls"
+        assert {call.index for delta in deltas for call in delta.tool_calls or []} == set(range(calls))
+        assert ("".join(delta.content or "" for delta in deltas).count("I look.")) == calls
+        assert bool(cancelled) is single
+
+
 def test_text_that_looks_like_a_call_is_text() -> None:
     one = choice(parser=FoundCalls("hermes"))
     for token in said("<tool_", "call>{no", "</tool_call>"):

@@ -232,6 +232,30 @@ def test_a_call_and_its_result_go_back(client: openai.OpenAI) -> None:
         assert answer.choices[0].finish_reason in ("stop", "length")
 
 
+def test_one_call_where_one_is_asked_for(client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lilims.ui.api import chat
+
+    made: list[bool] = []
+
+    class Seen(chat.Choice):
+        def __init__(self, *given: Any, **options: Any) -> None:
+            made.append(options["single"])
+            super().__init__(*given, **options)
+
+    monkeypatch.setattr(chat, "Choice", Seen)
+    asked: Any = {"model": "stories", "messages": HELLO, "tools": [TIME], "tool_choice": "required"}
+    for parallel in ({}, {"parallel_tool_calls": True}, {"parallel_tool_calls": False}):
+        answer = client.chat.completions.create(**asked, **parallel).choices[0]
+        assert answer.message.tool_calls and answer.finish_reason == "tool_calls"
+    assert made == [False, False, True]
+
+
+@pytest.mark.parametrize("effort", ["none", "low", "xhigh", "max"])
+def test_every_effort_of_the_client_is_taken(client: openai.OpenAI, effort: Any) -> None:
+    answer = client.chat.completions.create(model="stories", messages=HELLO, max_tokens=1, reasoning_effort=effort)
+    assert answer.choices[0].finish_reason == "length"
+
+
 @pytest.mark.parametrize(
     ("asked", "kind", "code", "param"),
     [
@@ -251,16 +275,15 @@ def test_a_call_and_its_result_go_back(client: openai.OpenAI) -> None:
         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"not": {}}}}],
           "tool_choice": "required"}, openai.BadRequestError, "invalid_constraint", "tools"),
         ({"top_logprobs": 3}, openai.BadRequestError, "invalid_value", "top_logprobs"),
-        ({"logit_bias": {"99999999": 1}}, openai.BadRequestError, "invalid_value", None),
+        ({"logit_bias": {"99999999": 1}}, openai.BadRequestError, "invalid_value", "logit_bias"),
     ],
     ids=lambda value: json.dumps(value)[:40] if isinstance(value, dict) else None,
 )  # fmt: skip
-def test_errors(client: openai.OpenAI, asked: dict[str, Any], kind: Any, code: str, param: str | None) -> None:
+def test_errors(client: openai.OpenAI, asked: dict[str, Any], kind: Any, code: str, param: str) -> None:
     with pytest.raises(kind) as raised:
         client.chat.completions.create(**{"model": "stories", "messages": HELLO, **asked})
     error = raised.value
-    assert (error.code, error.type) == (code, "invalid_request_error")
-    assert param is None or error.param == param
+    assert (error.code, error.type, error.param) == (code, "invalid_request_error", param)
     assert error.body["message"]
 
 
@@ -269,6 +292,8 @@ def test_errors(client: openai.OpenAI, asked: dict[str, Any], kind: Any, code: s
     [
         ({"prompt": [1, -2]}, "invalid_value", "prompt.1", "greater than or equal to 0"),
         ({"prompt": []}, "invalid_value", "prompt", "at least 1 item"),
+        ({"prompt": [1, 1 << 40]}, "invalid_value", "prompt", "outside the vocabulary"),
+        ({"prompt": [[1], [99999]]}, "invalid_value", "prompt", "outside the vocabulary"),
         ({"prompt": "x " * 3000}, "context_length_exceeded", "prompt", "tokens"),
         ({"prompt": "x", "echo": True, "logprobs": 1}, "invalid_value", "echo", "not supported"),
     ],

@@ -109,6 +109,7 @@ def test_failures_are_one_line(arguments: tuple[str, ...], text: str, code: int,
     done = piped(*arguments, text=text, COLUMNS="200")
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+    assert all(done.stdout.splitlines()), "a turn that fails leaves no empty line"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to a child")

@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lilims.runtime.statistics import peak_rss
 
 from .engine import Engine, Job
 
@@ -28,7 +30,7 @@ class Metrics:
 
     def __init__(self, engine: Engine) -> None:
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        ProcessCollector(registry=self._registry)  # on Linux alone; peak_memory_bytes is told everywhere
         self._registry.register(_Engine(engine))
         self._requests = Counter(
             "lilims_http_requests", "Requests by path and status.", ["path", "status"], registry=self._registry
@@ -106,7 +108,10 @@ class _Engine(Collector):
             "waiting": ("Requests that wait.", engine.waiting),
             "models_loaded": ("Models in memory.", len(engine.loaded())),
             "caches": ("KV caches in memory.", sum(one["caches"] for one in engine.loaded())),
-            "rejected": ("Requests refused since the start, as too many waited.", engine.rejected),
+            "peak_memory_bytes": ("The most physical memory that the process has held.", peak_rss()),
         }
         for name, (about, value) in figures.items():
-            yield GaugeMetricFamily(f"lilims_{name}", about, value=value)
+            if value is not None:
+                yield GaugeMetricFamily(f"lilims_{name}", about, value=value)
+        about = "Requests refused since the start, as too many waited."
+        yield CounterMetricFamily("lilims_rejected", about, value=engine.rejected)

@@ -99,10 +99,11 @@ async def chat_completions(http: HttpRequest) -> Response | EventStream:
     plan = _Plan(asked)
     with naming(ConstraintError, "tools" if asked.forces_call else "response_format"):
         jobs = await submit_all(engine, plan.request(), asked)
-    named, logprobs = isinstance(asked.tool_choice, NamedTool), bool(asked.logprobs)
+    named, single = isinstance(asked.tool_choice, NamedTool), asked.parallel_tool_calls is False
     choices = [
-        Choice(i, job, parser=plan.parser(), logprobs=logprobs, named=named) for i, job in enumerate(jobs)
-    ]  # fmt: skip
+        Choice(i, job, parser=plan.parser(), logprobs=bool(asked.logprobs), named=named, single=single)
+        for i, job in enumerate(jobs)
+    ]
     answer = _Answer(choices, include_usage=asked.include_usage)
     return await told(http, answer, jobs, stream=bool(asked.stream))
 

@@ -40,6 +40,7 @@ class Choice:
         parser: finds calls; None where there are no tools.
         logprobs: whether they are told.
         named: the call was asked for by its name: then the answer just stops, as with OpenAI.
+        single: the answer ends with its first call, whatever the model would write behind it.
 
     Attributes:
         reasoning_tokens: tokens of reasoning so far.
@@ -47,7 +48,14 @@ class Choice:
     """
 
     def __init__(
-        self, index: int, job: Job, *, parser: Parser | None = None, logprobs: bool = False, named: bool = False
+        self,
+        index: int,
+        job: Job,
+        *,
+        parser: Parser | None = None,
+        logprobs: bool = False,
+        named: bool = False,
+        single: bool = False,
     ) -> None:
         self.index = index
         self.job = job
@@ -56,6 +64,7 @@ class Choice:
         self._parser = parser
         self._logprobs = logprobs
         self._named = named
+        self._single = single
         self._calls: list[r.ToolCallOut] = []
         self._pending: list[r.Logprob] = []
         self._told: list[r.Logprob] = []
@@ -102,11 +111,15 @@ class Choice:
     def _deltas(self, pieces: Iterable[Piece]) -> list[r.Delta]:
         deltas = []
         for piece in pieces:
+            if self._single and self._calls and not isinstance(piece, tuple):
+                break
             if isinstance(piece, str):
                 self._content += piece
                 deltas.append(r.Delta(content=piece))
             elif isinstance(piece, ToolCall):
                 deltas += [self._begin(piece.name, piece.id), self._argue(_json(piece))]
+                if self._single:
+                    self.job.cancel()
             elif piece[0] == "name":
                 deltas.append(self._begin(piece[1], None))
             else:

@@ -24,8 +24,9 @@ from lilims.core.errors import (
     UsageError,
 )
 from lilims.runtime.errors import ConstraintError
+from lilims.tokenizer import ChatTemplateError
 
-from ..engine.errors import QueueFullError, StalledError, StoppedError
+from ..engine.errors import FieldRangeError, QueueFullError, StalledError, StoppedError
 
 __all__ = ["ApiError", "api_error", "error_response", "naming"]
 
@@ -33,7 +34,8 @@ _KINDS: list[tuple[type[LilimsError], int, str | None]] = [
     (ContextOverflowError, 400, "context_length_exceeded"),
     (ModelNotFoundError, 404, "model_not_found"),
     (ConstraintError, 400, "invalid_constraint"),
-    (TokenizerError, 400, "invalid_messages"),
+    (ChatTemplateError, 400, "invalid_messages"),
+    (TokenizerError, 400, "no_tokenizer"),
     (UsageError, 400, "invalid_value"),
     (UnsupportedError, 400, "unsupported"),
     (QueueFullError, 503, "server_overloaded"),
@@ -42,7 +44,12 @@ _KINDS: list[tuple[type[LilimsError], int, str | None]] = [
     (StalledError, 408, "stalled"),
 ]
 """Error, status, code; the first that fits. Whatever else lilims raises is the server's: 500."""
-_PARAMS = {"context_length_exceeded": "messages", "model_not_found": "model"}
+_PARAMS = {
+    "context_length_exceeded": "messages", "model_not_found": "model", "invalid_messages": "messages",
+    "no_tokenizer": "model",
+}  # fmt: skip
+_OF_COMMANDS = (UsageError, ChatTemplateError)
+"""Errors whose own hint names options of a command line, which a client does not have."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 408: "timeout_error", 503: "service_unavailable_error"}
 
 
@@ -94,8 +101,9 @@ def api_error(error: BaseException) -> ApiError:
     for kind, status, code in _KINDS:
         if isinstance(error, kind):
             wait = error.retry_after if isinstance(error, QueueFullError) else None
-            hint = None if error.hint == UsageError.next_step else error.hint  # that one is for a command line
-            return ApiError(status, error.message, code, param=_PARAMS.get(code or ""), hint=hint, retry_after=wait)
+            hint = None if error.hint in [one.next_step for one in _OF_COMMANDS] else error.hint
+            param = error.param if isinstance(error, FieldRangeError) else _PARAMS.get(code or "")
+            return ApiError(status, error.message, code, param=param, hint=hint, retry_after=wait)
     if isinstance(error, LilimsError):
         return ApiError(500, error.message, type(error).__name__)
     return ApiError(500, f"unexpected {type(error).__name__}", "internal_error")

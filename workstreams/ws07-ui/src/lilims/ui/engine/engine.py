@@ -20,7 +20,7 @@ from lilims.runtime import Statistics
 from lilims.runtime.generation.loop import check_room
 
 from .cards import Card, Catalogue
-from .errors import QueueFullError, StoppedError
+from .errors import FieldRangeError, QueueFullError, StoppedError
 from .job import Job
 from .loaded import LoadedModel, constraint_of, load_model
 from .request import EngineSettings, Request
@@ -292,7 +292,7 @@ def _work(taken: LoadedModel, request: Request, submitted: float) -> Work:
         **sampling,
     }
     if wrong := [token for token in sampling.get("logit_bias") or {} if token >= model.vocab_size]:
-        raise UsageError(f"logit-bias: token {wrong[0]} is outside the vocabulary of {model.vocab_size}")
+        raise _outside(wrong[0], model.vocab_size, "logit_bias")
     model.generate(prompt, **options).close()  # refuses what is out of range before it waits in a queue
     statistics = Statistics(prompt_tokens=len(prompt.ids), tokenize_seconds=seconds)
     exact = sampling.get("seed") is not None
@@ -305,4 +305,12 @@ def _encoded(taken: LoadedModel, request: Request) -> Prompt:
             list(request.messages), think=request.think, tools=request.tools, template=request.template
         )
     assert request.prompt is not None
+    if not isinstance(request.prompt, str):
+        size = taken.model.vocab_size
+        if wrong := [token for token in request.prompt if not 0 <= token < size]:
+            raise _outside(wrong[0], size, "prompt")
     return taken.model.encode(request.prompt)
+
+
+def _outside(token: int, size: int, param: str) -> FieldRangeError:
+    return FieldRangeError(f"{param}: token {token} is outside the vocabulary of {size}", param=param)

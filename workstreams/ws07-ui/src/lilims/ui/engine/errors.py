@@ -1,6 +1,8 @@
 """Errors of the engine beyond those of `lilims.core.errors` and the runtime.
 
     LilimsError
+    ├── UsageError
+    │   └── FieldRangeError     a field of a request is out of range for its model; `param` names it
     ├── EngineError
     │   ├── QueueFullError      too many requests wait already; `retry_after` says when to come again
     │   ├── StalledError        whoever reads the answer has stopped reading
@@ -13,15 +15,27 @@ This file knows names and words. It must not know who raises them.
 
 from __future__ import annotations
 
-from lilims.core.errors import LilimsError, ModelNotFoundError
+from lilims.core.errors import LilimsError, ModelNotFoundError, UsageError
 
-__all__ = ["EngineError", "QueueFullError", "StalledError", "StoppedError", "UnknownModelError"]
+__all__ = ["EngineError", "FieldRangeError", "QueueFullError", "StalledError", "StoppedError", "UnknownModelError"]
 
 
 class EngineError(LilimsError):
     """The engine cannot take or finish a request."""
 
     next_step = "try again"
+
+
+class FieldRangeError(UsageError):
+    """A field of a request does not fit the model that it asks.
+
+    Attributes:
+        param: the field.
+    """
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class QueueFullError(EngineError):

@@ -39,8 +39,11 @@ class Screen:
         self._terminal = sys.stdout.isatty()
 
     def answer(self, tokens: Iterable[Token]) -> None:
-        """Shows an answer while it comes, and ends its line; also where it ends with an error or an interrupt."""
-        last, thinking = "\n", False
+        """Shows an answer while it comes, and ends its line; also where an error or an interrupt ends it.
+
+        One that fails before its first word leaves no line: to whoever reads the pipe it would be an empty answer.
+        """
+        last, thinking, failed = "", False, True
         try:
             for token in tokens:
                 if token.reasoning and not console.quiet and not self._keep:
@@ -52,8 +55,10 @@ class Screen:
                         thinking = False
                     console.data(harmless(token.text) if self._terminal else token.text, end="")
                     last = token.text
+            failed = False
         finally:
-            if not self._keep and (last[-1:] != "\n" or not self._terminal):
+            begun = last[-1:] not in ("", "\n")
+            if not self._keep and (begun or not (self._terminal or (failed and not last))):
                 console.data("")
 
     def note(self, text: str) -> None:
