@@ -35,6 +35,7 @@ def test_the_figures_agree_with_each_other(lilims: Run, tiny: Path, capsys: pyte
     whole = report(lilims, tiny, capsys)
     assert (whole["kind"], whole["schema_version"]) == ("bench", 1)
     (seen,) = whole["models"]
+    assert {name: whole[name] for name in seen} == seen, "of one model the figures stand at the top, too"
     for figure, count in (
         (seen["prefill"]["tokens_per_second"], 3),
         (seen["decode"]["tokens_per_second"], 3),
@@ -86,6 +87,9 @@ def test_several_models_in_every_form(
     assert [row["name"] for row in table] == ["tiny", "other"]
     assert float(table[1]["perplexity.value"]) == 12.345
     assert all(float(row["decode.tokens_per_second.median"]) > 0 for row in table)
+
+    assert lilims("bench", tiny, other, *work, "-o", "json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"kind", "schema_version", "machine", "workload", "models"}
 
     assert lilims("bench", tiny, other, *work) == 0
     shown = capsys.readouterr().out

@@ -28,13 +28,13 @@ def test_examples_run(
         convert(checkpoint, tmp_path / f"tiny-{scheme}", quantize=scheme)
     monkeypatch.chdir(tmp_path)
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(lines) == 7
+    assert len(lines) == 8
     for line in lines:
         name, *arguments = shlex.split(line, comments=True)
         assert name == "lilims"
         code = lilims(*arguments)
         assert code == 0, f"{line}: {capsys.readouterr().err}"
-    assert (tmp_path / "soak.png").exists() and (tmp_path / "speed.jsonl").exists()
+    assert all((tmp_path / name).exists() for name in ("soak.png", "speed.png", "speed.jsonl"))
     (example,) = blocks("python")
     capsys.readouterr()
     exec(compile(example, str(GUIDE), "exec"), {})

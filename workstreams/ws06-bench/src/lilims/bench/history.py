@@ -13,9 +13,12 @@ from typing import Any
 from lilims.core.errors import InputError
 from lilims.core.files import read_bytes, storage_errors
 
-__all__ = ["append", "comparable", "read"]
+__all__ = ["append", "comparable", "matching", "read"]
 
 _LIMIT = 256 << 20
+_MACHINE = {"processor", "cores"}
+_MODEL = {"name", "scheme", "compute_units"}
+"""What runs are told apart by."""
 
 
 def append(path: Path, report: dict[str, Any]) -> None:
@@ -41,7 +44,8 @@ def read(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             report = json.loads(line)
-            good = report["kind"] == "bench" and all(one["name"] for one in report["models"]) and report["workload"]
+            good = report["kind"] == "bench" and report["workload"] and _told(report["machine"], _MACHINE)
+            good = good and all(_told(one, _MODEL) and one["name"] for one in report["models"])
         except (ValueError, KeyError, TypeError):
             good = False
         if not good:
@@ -56,15 +60,26 @@ def read(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _told(part: Any, names: set[str]) -> bool:
+    return isinstance(part, dict) and names <= part.keys()
+
+
 def comparable(reports: list[dict[str, Any]], report: dict[str, Any], model: dict[str, Any]) -> list[dict[str, Any]]:
     """The same model's figures in the reports of the same work on the same kind of machine, oldest first."""
+    return [figures for _, figures in matching(reports, report, model)]
+
+
+def matching(
+    reports: list[dict[str, Any]], report: dict[str, Any], model: dict[str, Any]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """What `comparable` finds, each with the report that it stands in."""
 
     def key(one: dict[str, Any]) -> tuple[Any, ...]:
         return one["workload"], one["machine"]["processor"], one["machine"]["cores"]
 
     own = ("name", "scheme", "executor", "compute_units")
     return [
-        seen
+        (one, seen)
         for one in reports
         if key(one) == key(report)
         for seen in one["models"]

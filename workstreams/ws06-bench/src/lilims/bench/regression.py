@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations_with_replacement
 from typing import Any
 
-__all__ = ["METRICS", "RUNS", "Change", "changes", "confirmed", "lower_bound", "pseudomedian"]
+__all__ = ["METRICS", "RUNS", "Change", "changes", "confirmed", "lower_bound", "pseudomedian", "values_of"]
 
 RUNS = 5
 """The latest runs of a baseline that are compared with."""
@@ -71,8 +71,8 @@ def changes(baseline: Sequence[dict[str, Any]], candidate: dict[str, Any], *, th
     """
     found = []
     for metric, (path, more_is_better) in METRICS.items():
-        own = _values(candidate, path)
-        runs = [values for one in baseline[-RUNS:] if (values := _values(one, path))]
+        own = values_of(candidate, path)
+        runs = [values for one in baseline[-RUNS:] if (values := values_of(one, path))]
         if not own or not runs:
             continue
         losses = [_losses(values, own, more_is_better) for values in runs]
@@ -90,13 +90,13 @@ def confirmed(first: Sequence[Change], second: Sequence[Change]) -> list[Change]
     return [min(one, again.get(one.metric, one), key=lambda change: (change.regressed, change.sure)) for one in first]
 
 
-def _values(figures: dict[str, Any], path: tuple[str, ...]) -> list[float]:
+def values_of(figures: dict[str, Any], path: tuple[str, ...]) -> list[float]:
     """What stands there as positive numbers; empty where it was not measured."""
     value: Any = figures
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     listed = value if isinstance(value, list) else [value]
-    return [float(one) for one in listed if isinstance(one, (int, float)) and one > 0]
+    return [float(one) for one in listed if isinstance(one, (int, float)) and 0 < one < math.inf]
 
 
 def _losses(baseline: Sequence[float], candidate: Sequence[float], more_is_better: bool) -> list[float]:

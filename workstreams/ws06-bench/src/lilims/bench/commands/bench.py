@@ -12,7 +12,7 @@ import click
 
 __all__ = ["command"]
 
-_NAMES = ("compare", "estimate", "gate", "gates", "models", "soak")  # each a module of this package
+_NAMES = ("compare", "estimate", "gate", "gates", "history", "models", "soak")  # each a module of this package
 _DEFAULT = "models"
 _EPILOG = "A model that is called like a subcommand: lilims bench -m NAME. docs/bench.md"
 

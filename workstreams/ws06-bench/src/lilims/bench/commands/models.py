@@ -63,7 +63,8 @@ def command(
     if form in ("csv", "md"):
         console.data((as_csv if form == "csv" else as_markdown)(report))
     else:
-        console.result("bench", report, lambda out: draw(out, report))
+        alone = report["models"][0] if len(report["models"]) == 1 else {}
+        console.result("bench", {**alone, **report}, lambda out: draw(out, report))
 
 
 def _check_coreml(executor: Any) -> None:
