@@ -159,8 +159,12 @@ def test_names_never_touch_files(
 
 
 def test_methods_and_paths(client: httpx2.Client) -> None:
-    assert client.get("/v1/completions").status_code == 405
-    assert client.post("/v1/nothing", json={}).json()["error"]["code"] == "unknown_url"
+    wrong = client.get("/v1/completions")
+    assert wrong.status_code == 405 and wrong.headers["allow"] == "POST"
+    assert wrong.json()["error"]["message"] == "/v1/completions takes POST, not GET"
+    nowhere = client.post("/chat/completions", json={}).json()["error"]  # a base URL without its /v1
+    assert nowhere["code"] == "unknown_url"
+    assert "there is no /chat/completions (the API is below /v1;" in nowhere["message"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import click
 
 from lilims.core.console import console
 
-__all__ = ["chosen_format", "load_options", "models_argument", "progress", "workload_of", "workload_options"]
+__all__ = ["chosen_format", "models_argument", "progress", "workload_of", "workload_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SIZE = click.IntRange(min=1)
@@ -39,11 +39,6 @@ def _all(function: F, options: tuple[Callable[..., Any], ...]) -> F:
     for option in reversed(options):
         function = option(function)
     return function
-
-
-def load_options(function: F) -> F:
-    """How a model is loaded."""
-    return _all(function, _LOADING)
 
 
 def workload_options(function: F) -> F:

@@ -63,11 +63,16 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-async def answer_http(_http: HttpRequest, error: Exception) -> Response:
+async def answer_http(http: HttpRequest, error: Exception) -> Response:
     """Errors of routing and of bodies: no such path, another method, too long, too slow."""
     assert isinstance(error, HTTPException)
     code = {404: "unknown_url", 405: "method_not_allowed", 413: "request_too_large"}.get(error.status_code)
-    response = error_response(ApiError(error.status_code, error.detail, code))
+    path, message, hint = http.url.path[:100], error.detail, None
+    if error.status_code == 404:
+        message, hint = f"there is no {path}", "the API is below /v1; /openapi.json lists its paths"
+    if error.status_code == 405:
+        message = f"{path} takes {(error.headers or {}).get('Allow', 'other methods')}, not {http.method}"
+    response = error_response(ApiError(error.status_code, message, code, hint=hint))
     response.headers.update(error.headers or {})
     return response
 
