@@ -27,12 +27,13 @@ def by_name(found: list[Gate]) -> dict[str, Gate]:
 def test_a_tiny_model_meets_all(lilims: Run, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lilims("bench", "gates", tiny, "--json") == 0
     seen = json.loads(capsys.readouterr().out)
-    assert seen["kind"] == "gates" and seen["passes"] is True
+    assert seen["kind"] == "gates" and seen["passes"] is True and seen["unknown"] == [NAMES[3]]
     assert [gate["name"] for gate in seen["gates"]] == NAMES
     assert [gate["how"] for gate in seen["gates"]] == ["estimated"] * 3 + ["not measured"] + ["measured"] * 2
     assert lilims("bench", "gates", tiny, "--embedded") == 0
-    shown = capsys.readouterr().out
-    assert "unknown" in shown and "MISSED" not in shown
+    shown = capsys.readouterr()
+    assert "unknown" in shown.out and "MISSED" not in shown.out
+    assert f"not counted: {NAMES[3]}" in " ".join(shown.err.split())
 
 
 @pytest.mark.parametrize(

@@ -29,15 +29,21 @@ __all__ = ["command"]
 def command(
     ctx: click.Context, positional_model: str | None, model: str | None, minutes: float, embedded: bool
 ) -> None:
-    """Print the targets that MODEL has to meet on a phone: measured where that can be, estimated where not."""
+    """Print the targets that MODEL has to meet on a phone: measured where that can be, estimated where not.
+
+    Exits with 1 if one is missed. One of which nothing is known does not count; the last line names it.
+    """
     if positional_model and model:
         raise click.UsageError(f"the model is named twice: {positional_model!r} and -m {model!r}")
     from ..gates import gates
 
     found = gates(positional_model or model, minutes=minutes, embedded=embedded, progress=progress)
     failed = [gate.name for gate in found if gate.required and gate.passes is False]
-    value = {"gates": [gate.as_dict() for gate in found], "passes": not failed}
+    unknown = [gate.name for gate in found if gate.required and gate.passes is None]
+    value = {"gates": [gate.as_dict() for gate in found], "passes": not failed, "unknown": unknown}
     console.result("gates", value, lambda out: _draw(out, found))
+    if unknown:
+        console.note(f"not known, and not counted: {', '.join(unknown)}")
     if failed:
         console.note(f"missed: {', '.join(failed)}")
         ctx.exit(1)

@@ -28,7 +28,7 @@ _ERRORS = {
     "413": "The body is too long.",
     "415": "The body is not application/json.",
     "500": "The server failed.",
-    "503": "Too many requests wait, or memory is short; Retry-After says when to come again.",
+    "503": "Too many requests wait: Retry-After says when to come again. Or memory is short, or the server ends.",
 }
 _READ = ("401", "403", "500")
 _EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
