@@ -255,6 +255,32 @@ def test_export_and_import(chat: Chat, tmp_path: Path) -> None:
     expect(page.locator("#sidebar .title")).to_have_text(["Keep me", "Keep me"])
 
 
+@pytest.mark.chat(expected=("status of 400",))
+def test_an_import_may_be_larger_than_a_request(chat: Chat) -> None:
+    """It goes in parts, and stands in its order; a part that is damaged stops it, and says what came in before."""
+    page = chat.page
+
+    def conversation(number: int, role: str = "user") -> dict[str, object]:
+        files = [{"name": "long.txt", "text": "é" * 900_000}]
+        message = {"id": "a", "parent": None, "role": role, "content": "Read it", "attachments": files}
+        return {"title": f"Number {number}", "messages": [message]}
+
+    def offer(conversations: list[dict[str, object]]) -> None:
+        data = json.dumps({"format": "lilims.conversations/1", "conversations": conversations}, ensure_ascii=False)
+        assert len(data.encode()) > 16 << 20
+        page.get_by_role("button", name="Settings").click()
+        file = {"name": "all.json", "mimeType": "application/json", "buffer": data.encode()}
+        page.set_input_files("#import-file", [file])
+
+    offer([conversation(number) for number in range(10, 0, -1)])  # exports begin with the newest
+    expect(page.locator(".toast").last).to_contain_text("Imported 10 conversations")
+    expect(page.locator("#sidebar .title")).to_have_text([f"Number {number}" for number in range(10, 0, -1)])
+    expect(page.locator("h1")).to_have_text("Number 10")
+    offer([conversation(20, "nobody"), *(conversation(number) for number in range(19, 10, -1))])
+    expect(page.locator(".toast").last).to_contain_text("or assistant. nothing was kept of it; 7 conversations")
+    expect(page.locator("#sidebar .title")).to_have_count(17)
+
+
 @pytest.mark.chat(expected=(FAILED,))
 def test_failures_are_said_and_can_be_tried_again(chat: Chat) -> None:
     page = chat.page

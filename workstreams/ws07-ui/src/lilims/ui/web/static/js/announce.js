@@ -72,4 +72,4 @@ export function toast(text, { error = false } = {}) {
   setTimeout(() => line.remove(), error ? 12_000 : 4000);
 }
 
-export const fail = (error) => toast([error.message, error.hint].filter(Boolean).join(" "), { error: true });
+export const fail = (error) => toast(error.hint ? `${error.message.replace(/[^.!?…]$/, "$&.")} ${error.hint}` : error.message, { error: true });

@@ -1,5 +1,5 @@
 // Settings: appearance, safety, the data.
-import { fail } from "./announce.js";
+import { fail, toast } from "./announce.js";
 import { dialog } from "./dialog.js";
 import { h, icon } from "./dom.js";
 import { safetySection } from "./safety.js";
@@ -15,7 +15,7 @@ function theme() {
 
 export function openSettings() {
   const file = h("input", { type: "file", class: "hidden", tabindex: "-1", "aria-hidden": "true", accept: ".json,.md,.markdown,application/json,text/markdown", id: "import-file",
-    onchange: () => { if (file.files[0]) importFile(file.files[0]).then(() => opened.close(), fail); file.value = ""; } });
+    onchange: () => { if (file.files[0]) importFile(file.files[0]).then((told) => { opened.close(); toast(told); }, fail); file.value = ""; } });
   const opened = dialog({ title: "Settings", body: [
     h("section", {}, h("h3", {}, "Appearance"), h("div", {}, theme())),
     safetySection(),

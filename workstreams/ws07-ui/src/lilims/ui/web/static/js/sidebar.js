@@ -1,11 +1,13 @@
 // The list of conversations: search, open, rename, export, delete, import.
-import { fail, say, toast } from "./announce.js";
+import { fail, say } from "./announce.js";
 import * as api from "./api.js";
 import * as chat from "./chat.js";
 import { confirm, menu, prompt } from "./dialog.js";
 import { h, icon, tool } from "./dom.js";
 import { loadList, on, state, tellOthers } from "./state.js";
 
+const PART = 6 << 20; // bytes of an import that go at once: the server takes 8 MiB
+const AT_ONCE = 1000; // conversations
 const app = document.getElementById("app");
 const scrim = document.getElementById("scrim");
 const sidebar = document.getElementById("sidebar");
@@ -32,14 +34,40 @@ export function save(address) {
   h("a", { href: `/web/api${address}`, download: "" }).click();
 }
 
+/** Imports a file and shows the newest conversation of it; what to say of it, once no dialog stands before the page. */
 export async function importFile(file) {
   const text = await file.text();
-  const value = /\.(md|markdown|txt)$/i.test(file.name) ? { markdown: text } : { json: parsed(text) };
-  const found = await api.post("/import", value);
-  await loadList();
-  tellOthers();
-  toast(`Imported ${found.conversations.length === 1 ? "one conversation" : `${found.conversations.length} conversations`}.`);
-  if (found.conversations.length) await chat.open(found.conversations[found.conversations.length - 1]);
+  const values = /\.(md|markdown|txt)$/i.test(file.name) ? [{ markdown: text }] : parts(parsed(text)).map((json) => ({ json }));
+  const ids = [];
+  const number = () => (ids.length === 1 ? "one conversation" : `${ids.length} conversations`);
+  try {
+    for (const value of values) ids.push(...(await api.post("/import", value)).conversations);
+  } catch (error) {
+    if (ids.length) error.hint = [error.hint, `${number()} came in before it`].filter(Boolean).join("; ");
+    throw error;
+  } finally {
+    await loadList().catch(fail);
+    tellOthers();
+  }
+  if (ids.length) await chat.open(ids.at(-1));
+  return `Imported ${number()}.`;
+}
+
+/** An export in parts that one request may have, those with the oldest conversations first: exports begin with the newest. */
+function parts(value) {
+  if (!Array.isArray(value?.conversations)) return [value];
+  const found = [];
+  let room = 0;
+  for (const one of value.conversations) {
+    const size = new TextEncoder().encode(JSON.stringify(one)).length;
+    if (!found.length || size > room || found[0].conversations.length >= AT_ONCE) {
+      found.unshift({ ...value, conversations: [] });
+      room = PART;
+    }
+    found[0].conversations.push(one);
+    room -= size;
+  }
+  return found.length ? found : [value];
 }
 
 function parsed(text) {
