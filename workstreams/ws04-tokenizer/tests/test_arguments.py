@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lilims.core.errors import UsageError
@@ -39,6 +38,7 @@ def test_ids_outside_the_vocabulary_give_nothing(tokenizer: Tokenizer, i: int) -
 
 
 def test_ids_may_be_numpys(tokenizer: Tokenizer) -> None:
+    np = pytest.importorskip("numpy", reason="this package does not need it")
     assert tokenizer.decode(np.array([0, 1])) == tokenizer.decode([0, 1])
 
 
