@@ -100,8 +100,12 @@ def _under_16(chat: Chat) -> None:
     chat.page.get_by_role("button", name="Settings").click()
 
 
-def _button(name: str) -> Callable[[Chat], None]:
-    return lambda chat: chat.page.get_by_role("button", name=name).click()
+def _button(name: str, opens: str = "dialog[open]") -> Callable[[Chat], None]:
+    def steps(chat: Chat) -> None:
+        chat.page.get_by_role("button", name=name).click()
+        chat.page.wait_for_selector(opens)  # some ask the server first
+
+    return steps
 
 
 def _wizard(*names: str) -> Callable[[Chat], None]:
@@ -132,7 +136,7 @@ STATES: dict[str, Callable[[Chat], None]] = {
     "found": _found,
     "refused": _refused,
     "under 16": _under_16,
-    "picker": _button("Model: talker"),
+    "picker": _button("Model: talker", "[role=menu]"),
     "controls": _button("Controls of this chat"),
     "settings": _button("Settings"),
     "models": _button("Models"),

@@ -131,6 +131,30 @@ def test_an_edit_that_is_not_sent_outlives_a_look_at_another_tab(chat: Chat) -> 
     expect(page.get_by_label("Edit your message")).to_have_value("Changed, not sent")
 
 
+def test_what_was_loaded_before_a_question_is_not_shown_over_its_answer(chat: Chat) -> None:
+    page = chat.page
+    chat.ask("first")
+    chat.done("Answer 1 to: first")
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route("**/web/api/conversations/*", hold)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    while not held:
+        page.wait_for_timeout(20)
+    chat.ask("second")
+    chat.done("Answer 2 to: second")
+    route, loaded = held[0]
+    route.fulfill(response=loaded)
+    page.wait_for_timeout(300)
+    chat.done("Answer 2 to: second")
+
+
 def test_a_full_context_is_said_and_not_continued(chat: Chat) -> None:
     page = chat.page
     chat.ask("cut")

@@ -5,6 +5,7 @@ import { changed, loadList, loadState, local, state, tellOthers } from "./state.
 import { branch, newest } from "./tree.js";
 
 let visits = 0; // what is opened last is shown, whatever arrives last
+let begins = 0; // answers that were begun: what was asked for before the latest of them is not shown over it
 let saving = Promise.resolve(); // changes on their way to the server: an answer begins behind them
 
 export function blank() {
@@ -32,9 +33,10 @@ export async function open(id, { push = true } = {}) {
 /** Loads the open conversation again, as another window left it. */
 export async function refresh() {
   const id = state.chat?.id;
+  const before = begins;
   if (!id) return;
   const chat = await api.get(`/conversations/${encodeURIComponent(id)}`);
-  if (state.chat?.id !== id) return;
+  if (state.chat?.id !== id || before !== begins) return;
   leave();
   state.chat = chat;
   changed("chat");
@@ -85,7 +87,9 @@ async function kept() {
   return chat;
 }
 
-function begun(chat, messages) {
+function begun(asked, messages) {
+  begins += 1;
+  const chat = state.chat?.id === asked.id ? state.chat : asked; // it may have been loaded again meanwhile
   for (const message of messages) {
     const at = chat.messages.findIndex((other) => other.id === message.id);
     if (at < 0) chat.messages.push(message);
@@ -129,8 +133,9 @@ export async function goOn(message) {
 export async function stop() {
   const message = writing();
   if (!message) return;
+  const followed = Boolean(state.following);
   await api.post(`/messages/${message.id}/stop`);
-  if (!state.following) await refresh(); // nobody writes it: its server was killed
+  if (!followed) await refresh(); // nobody writes it: its server was killed
 }
 
 export async function show(message) {
