@@ -383,6 +383,7 @@ def test_every_control_is_reached_with_tab_in_order(chat: Chat) -> None:
     page = chat.page
     chat.ask("Hello")
     chat.done("Answer 1")
+    expect(page.get_by_role("button", name="Actions for Hello")).to_be_visible()  # the list is loaded by itself
     page.evaluate("document.querySelector('.skip').focus()")
     seen: list[Any] = ["Skip to the message box"]
     for _ in range(60):
