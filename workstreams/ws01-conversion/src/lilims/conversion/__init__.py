@@ -5,8 +5,9 @@ Knows nothing itself: names are loaded from their modules when they are first us
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lilims.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .architectures import supported
@@ -46,12 +47,4 @@ _HOMES = {
     "supported": "architectures",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, __all__, _HOMES)

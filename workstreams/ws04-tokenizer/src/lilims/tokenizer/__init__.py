@@ -5,8 +5,9 @@ Knows file formats, text and chat formats. Must not know models or sessions.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lilims.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .chat.reasoning import ReasoningSplitter, ReasoningTags
@@ -48,12 +49,4 @@ _HOMES = {
     "tokenizer_files": "files",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, __all__, _HOMES)

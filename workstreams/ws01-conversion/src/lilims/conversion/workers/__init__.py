@@ -15,8 +15,9 @@ bit of a result, as long as the function looks at nothing but what was opened an
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lilims.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .base import Opens, Serial, Workers
@@ -53,11 +54,4 @@ def crew(*, jobs: int = 1, dask: str | None = None) -> Workers:
     return Serial()
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, __all__, _HOMES)

@@ -7,8 +7,9 @@ Knows nothing itself: names are loaded from their modules when they are first us
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lilims.core.lazy import lazy
 
 if TYPE_CHECKING:
     from .store import Store
@@ -18,12 +19,4 @@ __all__ = ["Store", "Web"]
 
 _HOMES = {"Store": "store", "Web": "web"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, __all__, _HOMES)
