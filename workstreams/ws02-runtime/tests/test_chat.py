@@ -80,17 +80,22 @@ def test_a_template_that_fails(tmp_path: Path) -> None:
         model.generate(ASKED)
 
 
-def test_ends_of_turns_end_an_answer(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "m")
+def _with_special_token(folder: Path, token: str, place: int) -> None:
+    """Puts a special token in the place of a token of the folder's tokenizer."""
     file = json.loads((folder / "tokenizer.json").read_text("utf-8"))
     file["added_tokens"].append(
-        {"id": 250, "content": "<|im_end|>", "special": True, "single_word": False, "lstrip": False, "rstrip": False,
+        {"id": place, "content": token, "special": True, "single_word": False, "lstrip": False, "rstrip": False,
          "normalized": False}
     )  # fmt: skip
     vocab = file["model"]["vocab"]
-    vocab.pop(next(token for token, i in vocab.items() if i == 250))
-    vocab["<|im_end|>"] = 250
+    vocab.pop(next(token for token, i in vocab.items() if i == place))
+    vocab[token] = place
     (folder / "tokenizer.json").write_text(json.dumps(file), "utf-8")
+
+
+def test_ends_of_turns_end_an_answer(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "m")
+    _with_special_token(folder, "<|im_end|>", 250)
     tokenizer = Tokenizer.load(folder)
     assert 250 in tokenizer.end_of_turn_ids
     model = Model(folder, read_manifest(folder), FakeExecutor(scripted(97, 250, 98)), tokenizer)
@@ -113,15 +118,7 @@ def test_further_variables_of_the_template(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("tools", "shown"), [([{"type": "function"}], "[TOOL_CALLS]a"), (None, "a")])
 def test_marks_of_calls_are_text_where_there_are_tools(tmp_path: Path, tools: Any, shown: str) -> None:
     folder = write_folder(tmp_path / "m")
-    file = json.loads((folder / "tokenizer.json").read_text("utf-8"))
-    file["added_tokens"].append(
-        {"id": 250, "content": "[TOOL_CALLS]", "special": True, "single_word": False, "lstrip": False, "rstrip": False,
-         "normalized": False}
-    )  # fmt: skip
-    vocab = file["model"]["vocab"]
-    vocab.pop(next(token for token, i in vocab.items() if i == 250))
-    vocab["[TOOL_CALLS]"] = 250
-    (folder / "tokenizer.json").write_text(json.dumps(file), "utf-8")
+    _with_special_token(folder, "[TOOL_CALLS]", 250)
     executor = FakeExecutor(scripted(250, 97, EOS, prompt=2))
     model = Model(folder, read_manifest(folder), executor, Tokenizer.load(folder))
     (folder / "chat_template.jinja").write_text("{{ messages[0].content }}", "utf-8")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +12,6 @@ from lilims.ui.web.errors import RequestError
 from lilims.ui.web.exchange import as_json, as_markdown, file_name, import_json, import_markdown
 from lilims.ui.web.prompts import branch
 from lilims.ui.web.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "chats.sqlite3")
-    yield store
-    store.close()
 
 
 @pytest.fixture

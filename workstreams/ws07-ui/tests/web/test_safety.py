@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from lilims.ui.web import safety as safety_module
@@ -32,13 +29,6 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_guess_is_not_cheap() -> None:
     assert COST >= 1 << 15  # 32 MiB of memory a guess
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "chats.sqlite3")
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,6 @@ import pytest
 from lilims.core.errors import StorageError
 from lilims.ui.web.errors import NotThereError
 from lilims.ui.web.store import Store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "chats.sqlite3")
-    yield store
-    store.close()
 
 
 def test_a_new_version_is_a_sibling(store: Store) -> None:
